@@ -1,0 +1,2 @@
+//! Spate: the broker binary.
+fn main() {}
