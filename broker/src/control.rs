@@ -1,0 +1,5 @@
+//! The control thread's side of the broker: metadata, signals, questions from shards.
+//! Never in the data path: a shard asks and goes on.
+
+pub mod link;
+pub mod message;
