@@ -3,6 +3,9 @@
 //!
 //! A disk never retries and never hides an error: the caller decides what a failure means (S10).
 
+pub mod aligned;
+pub mod standard;
+
 use std::{
     future::Future,
     io,

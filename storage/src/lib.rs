@@ -1,5 +1,9 @@
 //! Log storage: blocks, journal, segments, recovery. Knows a [`disk::Disk`] and a
 //! [`disk::Clock`]; never sockets, the cluster, or another shard.
 
+pub mod block;
 pub mod disk;
+pub mod hash;
+pub mod housekeeper;
+pub mod pool;
 pub mod types;

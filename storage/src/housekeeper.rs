@@ -1,0 +1,89 @@
+//! The housekeeper: one thread that prepares, places, recycles and unlinks files for all shards,
+//! so that no shard waits for a file system. It runs glommio where the kernel allows io_uring and
+//! plain system calls elsewhere; the jobs are the same code. It never touches a shard's memory:
+//! jobs and answers cross on one pair of SPSC rings for each shard.
+
+use std::{io, path::PathBuf};
+
+use crate::{
+    pool::{PreparedFile, SizeClass},
+    types::TopicId,
+};
+
+/// What a shard may ask. The answer comes to the shard that asked, by [`Done`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Job {
+    /// A segment file, ready in the pool. Answer: [`Done::Segment`].
+    PrepareSegment {
+        /// Its size.
+        class: SizeClass,
+    },
+    /// A zero-filled journal file at `path`, whose directory is created if missing. Answer:
+    /// [`Done::Journal`].
+    PrepareJournal {
+        /// Where it shall lie.
+        path: PathBuf,
+        /// Its length in bytes, a multiple of a page.
+        len: u64,
+    },
+    /// A new incarnation for a journal file that no frame needs any more (S9). Answer:
+    /// [`Done::Journal`].
+    RenewJournal {
+        /// Where it lies and stays.
+        path: PathBuf,
+    },
+    /// Moves a prepared segment to its partition's directory, which is created if missing. Answer:
+    /// [`Done::Placed`].
+    Place {
+        /// The prepared file.
+        file: PreparedFile,
+        /// Where it shall lie.
+        target: PathBuf,
+    },
+    /// Takes a segment file back that no operation and no reader lease holds (S7). No answer but
+    /// [`Done::Failed`].
+    Recycle {
+        /// Where it lies.
+        path: PathBuf,
+        /// Its size.
+        class: SizeClass,
+    },
+    /// Unlinks the files of a deleted topic's partitions. Answer: [`Done::TopicRemoved`].
+    RemoveTopic {
+        /// Whose.
+        topic: TopicId,
+    },
+    /// Unlinks one file or directory. Answer: [`Done::Unlinked`].
+    Unlink {
+        /// Which.
+        path: PathBuf,
+    },
+}
+
+/// What the housekeeper answers.
+#[derive(Debug)]
+pub enum Done {
+    /// A segment file lies ready in the pool.
+    Segment(PreparedFile),
+    /// A journal file lies ready at its place.
+    Journal(PreparedFile),
+    /// A segment lies at its place; both directories are durable.
+    Placed(PreparedFile),
+    /// The topic's files are gone, durably.
+    TopicRemoved(TopicId),
+    /// The file is gone, durably.
+    Unlinked(PathBuf),
+    /// A job failed and left nothing behind that anyone may use.
+    Failed {
+        /// What was asked.
+        job: Job,
+        /// Why not.
+        error: io::Error,
+    },
+}
+
+/// A shard's way to the housekeeper.
+pub trait Chores {
+    /// Asks; a full ring gives the job back, to be tried again after the next [`Done`].
+    fn send(&self, job: Job) -> Result<(), Job>;
+}

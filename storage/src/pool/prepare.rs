@@ -1,0 +1,135 @@
+//! Making files ready. In every function the order of writes and flushes is the point: a file is
+//! handed out only when a crash can no longer take back its head, its length or its name.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use super::{FileHead, FileKind, PreparedFile};
+use crate::{
+    disk::{Disk, Flush, OpenMode, PAGE},
+    hash::Incarnation,
+};
+
+/// Zeros are written in pieces of this size: large enough for a disk's full speed, small enough to
+/// leave the disk to others in between. 4 MiB made a shard's flush wait 3 ms longer.
+const FILL_BYTES: usize = 512 << 10;
+
+/// What a new file's blocks hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Filling {
+    /// Zeros, written and flushed: a later write changes no metadata.
+    Zeros,
+    /// Unwritten extents: instant, but a file's first pass of writes updates them.
+    Allocated,
+}
+
+/// Creates a file of `len` bytes in `dir` (which is created if missing), named for its
+/// incarnation.
+pub async fn prepare<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    kind: FileKind,
+    len: u64,
+    filling: Filling,
+    incarnation: Incarnation,
+) -> io::Result<PreparedFile> {
+    disk.create_dir(dir).await?;
+    let path = dir.join(incarnation.to_string());
+    let file = disk.open(&path, OpenMode::Create { len }).await?;
+    if filling == Filling::Zeros {
+        let mut zeros = disk.buffer(FILL_BYTES.min(len as usize));
+        zeros.as_mut().fill(0);
+        let mut position = 0;
+        while position < len {
+            if (len - position) < zeros.as_ref().len() as u64 {
+                zeros = disk.buffer((len - position) as usize);
+                zeros.as_mut().fill(0);
+            }
+            let (written, buf) = disk.write(&file, position, zeros, Flush::No).await;
+            written?;
+            zeros = buf;
+            position += zeros.as_ref().len() as u64;
+        }
+    }
+    write_head(
+        disk,
+        &file,
+        FileHead {
+            kind,
+            incarnation,
+            len,
+        },
+    )
+    .await?;
+    disk.sync(&file).await?;
+    disk.sync_dir(dir).await?;
+    Ok(PreparedFile {
+        path,
+        kind,
+        len,
+        incarnation,
+    })
+}
+
+async fn write_head<D: Disk>(disk: &D, file: &D::File, head: FileHead) -> io::Result<()> {
+    let mut page = disk.buffer(PAGE);
+    head.encode(page.as_mut());
+    disk.write(file, 0, page, Flush::Data).await.0
+}
+
+/// Gives a file that nobody uses any more a new incarnation, in its place. Its old bytes stay and
+/// never verify again.
+pub async fn renew<D: Disk>(
+    disk: &D,
+    path: &Path,
+    kind: FileKind,
+    incarnation: Incarnation,
+) -> io::Result<PreparedFile> {
+    let file = disk.open(path, OpenMode::Write).await?;
+    let len = disk.len(&file)?;
+    write_head(
+        disk,
+        &file,
+        FileHead {
+            kind,
+            incarnation,
+            len,
+        },
+    )
+    .await?;
+    Ok(PreparedFile {
+        path: path.to_owned(),
+        kind,
+        len,
+        incarnation,
+    })
+}
+
+/// Moves a prepared file to the place of its use and returns when a crash can no longer undo it.
+pub async fn place<D: Disk>(disk: &D, source: &Path, target: &Path) -> io::Result<()> {
+    let source_dir = source.parent().unwrap_or(Path::new("."));
+    let target_dir = target.parent().unwrap_or(Path::new("."));
+    disk.create_dir(target_dir).await?;
+    disk.rename(source, target).await?;
+    // The target first: between the two the file must have at least one name.
+    disk.sync_dir(target_dir).await?;
+    if source_dir != target_dir {
+        disk.sync_dir(source_dir).await?;
+    }
+    Ok(())
+}
+
+/// Unlinks everything an earlier process left in the pool (S1) and says what it was.
+pub async fn clear_leftovers<D: Disk>(disk: &D, pool: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut cleared = Vec::new();
+    for class in disk.list(pool).await? {
+        cleared.extend(disk.list(&class).await?);
+        disk.remove(&class).await?;
+    }
+    if !cleared.is_empty() {
+        disk.sync_dir(pool).await?;
+    }
+    Ok(cleared)
+}
