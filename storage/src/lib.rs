@@ -2,8 +2,10 @@
 //! [`disk::Clock`]; never sockets, the cluster, or another shard.
 
 pub mod block;
+pub mod cache;
 pub mod disk;
 pub mod hash;
 pub mod housekeeper;
 pub mod pool;
+pub mod segment;
 pub mod types;
