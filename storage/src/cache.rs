@@ -100,7 +100,11 @@ impl BlockCache {
     pub fn lease<B: DiskBuf>(&self, buf: B) -> Bytes {
         let bytes = buf.as_ref().len();
         self.held_bytes.fetch_add(bytes, Ordering::Relaxed);
-        Bytes::from_owner(Leased { buf, bytes, held_bytes: Arc::clone(&self.held_bytes) })
+        Bytes::from_owner(Leased {
+            buf,
+            bytes,
+            held_bytes: Arc::clone(&self.held_bytes),
+        })
     }
 
     /// Bytes of all leases alive: cached ones and evicted ones still in somebody's hands.
@@ -149,7 +153,14 @@ impl BlockCache {
         let main = ghost.is_some_and(|i| self.ghosts.remove(i).is_some());
         let len = block.len();
         self.cached_bytes += len;
-        self.slots.insert(key, Slot { block, uses: 0, main });
+        self.slots.insert(
+            key,
+            Slot {
+                block,
+                uses: 0,
+                main,
+            },
+        );
         if main {
             self.main.push_back(key);
         } else {
@@ -180,9 +191,10 @@ impl BlockCache {
         while self.over_budget() && self.slots.len() > 1 {
             let small_full = self.small_bytes > self.budget_bytes / SMALL_SHARE;
             let small_has = self.small.front().is_some_and(|&key| key != newest);
-            if small_has && (small_full || self.main.is_empty()) {
+            let main_has = self.main.iter().take(2).any(|&key| key != newest);
+            if small_has && (small_full || !main_has) {
                 self.evict_small();
-            } else if !self.main.is_empty() {
+            } else if main_has {
                 self.evict_main(newest);
             } else {
                 return;
@@ -191,8 +203,12 @@ impl BlockCache {
     }
 
     fn evict_small(&mut self) {
-        let Some(key) = self.small.pop_front() else { return };
-        let Some(slot) = self.slots.get_mut(&key) else { return };
+        let Some(key) = self.small.pop_front() else {
+            return;
+        };
+        let Some(slot) = self.slots.get_mut(&key) else {
+            return;
+        };
         if slot.uses > 0 {
             slot.uses = 0;
             slot.main = true;
@@ -209,8 +225,12 @@ impl BlockCache {
     }
 
     fn evict_main(&mut self, newest: CacheKey) {
-        let Some(key) = self.main.pop_front() else { return };
-        let Some(slot) = self.slots.get_mut(&key) else { return };
+        let Some(key) = self.main.pop_front() else {
+            return;
+        };
+        let Some(slot) = self.slots.get_mut(&key) else {
+            return;
+        };
         if slot.uses > 0 || key == newest {
             slot.uses = slot.uses.saturating_sub(1);
             self.main.push_back(key);

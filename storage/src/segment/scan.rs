@@ -86,7 +86,7 @@ async fn read_entry<D: Disk>(
     if end > until.0 {
         return Err(format!(
             "a block to {end} where flushed bytes end at {until}"
-        )));
+        ));
     }
     let header_len = prefix.payload_position.next_multiple_of(PAGE);
     if header_len > PAGE {
