@@ -4,6 +4,14 @@
 //! (`config::table`); here is only the typed form and the way from keys to it. Nothing here may
 //! fail for a topic that was accepted once: values were checked when they came in.
 
+use std::collections::BTreeMap;
+
+use super::{
+    source::Settings,
+    table::topic_setting,
+    value::{Setting, Value},
+};
+
 /// Which clock a record's timestamp is of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum TimestampType {
@@ -110,5 +118,144 @@ impl Default for TopicConfig {
             min_insync_replicas: 1,
             durability: Durability::Disk,
         }
+    }
+}
+
+impl TopicConfig {
+    /// The settings of a topic with these values of its own (by topic key) on this broker.
+    ///
+    /// They were checked when they came in. One that is no longer a value, because a later version
+    /// has a narrower range, falls back to the broker's: a start must not fail on it.
+    #[must_use]
+    pub fn effective(broker: &Settings, overrides: &BTreeMap<String, String>) -> TopicConfig {
+        TopicConfig::of(|setting| {
+            let given = setting.topic_key.and_then(|key| overrides.get(key));
+            let parsed = given.and_then(|text| {
+                let refused = |error| tracing::warn!(%error, "topic setting ignored");
+                setting.parse_for_topic(text).map_err(refused).ok()
+            });
+            parsed.unwrap_or_else(|| broker.value(setting.key).clone())
+        })
+    }
+
+    /// The settings for which `value` gives the values.
+    pub(super) fn of(value: impl Fn(&'static Setting) -> Value) -> TopicConfig {
+        let read = Reader { value };
+        TopicConfig {
+            max_message_bytes: read.number("max.message.bytes"),
+            segment_bytes: read.number("segment.bytes"),
+            segment_ms: read.number("segment.ms"),
+            retention_ms: read.limit("retention.ms"),
+            retention_bytes: read.limit("retention.bytes").map(i64::unsigned_abs),
+            timestamp_type: read.timestamp_type("message.timestamp.type"),
+            timestamp_before_max_ms: read.number("message.timestamp.before.max.ms"),
+            timestamp_after_max_ms: read.number("message.timestamp.after.max.ms"),
+            compression: read.compression("compression.type"),
+            cleanup: read.cleanup("cleanup.policy"),
+            delete_retention_ms: read.number("delete.retention.ms"),
+            min_compaction_lag_ms: read.number("min.compaction.lag.ms"),
+            max_compaction_lag_ms: read.number("max.compaction.lag.ms"),
+            min_cleanable_dirty_ratio: read.ratio("min.cleanable.dirty.ratio"),
+            min_insync_replicas: read.number("min.insync.replicas"),
+            durability: Durability::Disk,
+        }
+    }
+}
+
+/// Typed access to checked values by topic key.
+struct Reader<F> {
+    value: F,
+}
+
+impl<F: Fn(&'static Setting) -> Value> Reader<F> {
+    fn value(&self, key: &str) -> Value {
+        let setting = topic_setting(key).unwrap_or_else(|| panic!("no topic setting {key}"));
+        (self.value)(setting)
+    }
+
+    fn number<T: TryFrom<i64>>(&self, key: &str) -> T {
+        let Value::Int(number) = self.value(key) else {
+            panic!("{key} is no number")
+        };
+        T::try_from(number).unwrap_or_else(|_| panic!("the table's range of {key} is too wide"))
+    }
+
+    fn limit(&self, key: &str) -> Option<i64> {
+        Some(self.number(key)).filter(|limit| *limit >= 0)
+    }
+
+    fn ratio(&self, key: &str) -> f64 {
+        let Value::Ratio(ratio) = self.value(key) else {
+            panic!("{key} is no fraction")
+        };
+        ratio
+    }
+
+    fn timestamp_type(&self, key: &str) -> TimestampType {
+        match self.value(key).to_string().as_str() {
+            "LogAppendTime" => TimestampType::LogAppendTime,
+            _ => TimestampType::CreateTime,
+        }
+    }
+
+    fn compression(&self, key: &str) -> Compression {
+        match self.value(key).to_string().as_str() {
+            "uncompressed" => Compression::Uncompressed,
+            "gzip" => Compression::Gzip,
+            "snappy" => Compression::Snappy,
+            "lz4" => Compression::Lz4,
+            "zstd" => Compression::Zstd,
+            _ => Compression::Producer,
+        }
+    }
+
+    fn cleanup(&self, key: &str) -> CleanupPolicy {
+        let words = self.value(key).to_string();
+        let has = |policy| words.split(',').any(|word| word == policy);
+        CleanupPolicy {
+            delete: has("delete"),
+            compact: has("compact"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn overrides(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn a_topics_own_values_win_over_the_brokers() {
+        let mut broker = Settings::default();
+        broker.set_pair("log.retention.ms=-1").expect("a value");
+        broker.set_pair("log.roll.ms=5000").expect("a value");
+        let own = overrides(&[("segment.ms", "7"), ("cleanup.policy", "compact,delete")]);
+        let config = TopicConfig::effective(&broker, &own);
+        assert_eq!(config.segment_ms, 7);
+        assert_eq!(config.retention_ms, None);
+        assert_eq!(
+            config.cleanup,
+            CleanupPolicy {
+                delete: true,
+                compact: true
+            }
+        );
+        assert_eq!(
+            TopicConfig::effective(&broker, &overrides(&[])).segment_ms,
+            5000
+        );
+    }
+
+    #[test]
+    fn a_value_that_is_none_any_more_falls_back() {
+        let own = overrides(&[("segment.ms", "soon")]);
+        let config = TopicConfig::effective(&Settings::default(), &own);
+        assert_eq!(config, TopicConfig::default());
     }
 }
