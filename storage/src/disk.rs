@@ -4,6 +4,7 @@
 //! A disk never retries and never hides an error: the caller decides what a failure means (S10).
 
 pub mod aligned;
+pub mod simulated;
 pub mod standard;
 
 use std::{
