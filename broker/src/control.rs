@@ -2,7 +2,10 @@
 //! Never in the data path: a shard asks and goes on.
 
 pub mod admin;
+pub mod inspect;
 pub mod link;
 pub mod message;
 pub mod metadata;
 pub mod name;
+pub mod publish;
+pub mod thread;

@@ -10,7 +10,8 @@ use tokio::sync::Notify;
 use super::message::{FromShard, ShardNotice};
 
 /// Slots of each ring. A shard has at most [`REQUESTS_IN_FLIGHT`] requests out, each of which gets
-/// one reply; the rest is for images, of which the next waits for the last one's adoption.
+/// one reply; the rest is for images. What does not fit waits in the link, bounded by the requests
+/// of all shards: each makes at most one image.
 pub const RING_SLOTS: usize = 128;
 
 /// Requests that one shard may have out at once. Admin work is rare; a Metadata storm over an
@@ -57,6 +58,13 @@ impl ShardPort {
     #[must_use]
     pub fn is_abandoned(&self) -> bool {
         self.notices.is_abandoned()
+    }
+}
+
+impl Drop for ShardPort {
+    /// A shard that ends, by a panic too, must not leave the control thread asleep.
+    fn drop(&mut self) {
+        self.control.notify_one();
     }
 }
 

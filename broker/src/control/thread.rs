@@ -1,0 +1,321 @@
+//! The control thread: takes what shards ask, makes it durable, hands out images, listens to
+//! signals. It may block on its own log; no shard ever waits for it but by a message.
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use kacrab_protocol::generated::ErrorCode;
+use spate_storage::types::TopicId;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::Notify,
+    time::{sleep, sleep_until},
+};
+
+use super::{
+    admin::Admin,
+    inspect::Inspector,
+    link::ShardLink,
+    message::{ControlReply, ControlRequest, FromShard, Refusal, ShardNotice, Ticket},
+    metadata::Metadata,
+    publish::Publisher,
+};
+use crate::image::ImageVersion;
+
+/// How soon a notice that found a full ring is tried again: the shard is busy, not gone.
+const RETRY: Duration = Duration::from_millis(2);
+
+/// How the control thread ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ended {
+    /// Every shard said that all is flushed.
+    Clean,
+    /// Time was up before every shard had.
+    TimedOut,
+    /// A shard's thread ended by itself.
+    ShardLost(usize),
+}
+
+/// All that the control thread works with. The metadata has been started and the first image
+/// published, with which the shards began.
+pub struct Control {
+    /// The state and its log.
+    pub metadata: Metadata,
+    /// Makes images.
+    pub publisher: Publisher,
+    /// One for each shard, in order.
+    pub links: Vec<ShardLink>,
+    /// What shards wake this thread with.
+    pub wake: Arc<Notify>,
+    /// Where the socket for `spate stats` goes; its lock is held.
+    pub data_dir: PathBuf,
+    /// The statistics now, for the log (SIGUSR1).
+    pub statistics: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
+}
+
+impl Control {
+    /// Serves until a signal or the loss of a shard has ended every shard.
+    ///
+    /// # Errors
+    /// If the runtime or the signal handlers cannot be made.
+    pub fn run(self) -> std::io::Result<Ended> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(async {
+            let signals = Signals::install()?;
+            Ok(Loop::new(self).run(signals).await)
+        })
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    user: Signal,
+}
+
+impl Signals {
+    fn install() -> std::io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            user: signal(SignalKind::user_defined1())?,
+        })
+    }
+}
+
+/// What one shard has done so far.
+#[derive(Clone, Copy, Default)]
+struct Progress {
+    adopted: ImageVersion,
+    drained: bool,
+}
+
+/// A reply that waits until every shard has this image.
+struct Waiting {
+    shard: usize,
+    ticket: Ticket,
+    reply: ControlReply,
+    version: ImageVersion,
+}
+
+struct Loop {
+    control: Control,
+    progress: Vec<Progress>,
+    waiting: Vec<Waiting>,
+    /// Set once the shards have been told to end.
+    deadline: Option<Instant>,
+    lost: Option<usize>,
+}
+
+impl Loop {
+    fn new(control: Control) -> Loop {
+        let adopted = control.publisher.version();
+        let progress = vec![
+            Progress {
+                adopted,
+                drained: false
+            };
+            control.links.len()
+        ];
+        Loop {
+            control,
+            progress,
+            waiting: Vec::new(),
+            deadline: None,
+            lost: None,
+        }
+    }
+
+    async fn run(mut self, mut signals: Signals) -> Ended {
+        let wake = Arc::clone(&self.control.wake);
+        let mut inspector = self.inspector();
+        loop {
+            self.take_messages();
+            self.release_replies();
+            let all_sent = self.flush();
+            if let Some(ended) = self.ended() {
+                return ended;
+            }
+            let deadline = self
+                .deadline
+                .unwrap_or_else(|| Instant::now() + Duration::from_secs(60));
+            tokio::select! {
+                () = wake.notified() => {}
+                _ = signals.terminate.recv() => self.shut_down("SIGTERM"),
+                _ = signals.interrupt.recv() => self.shut_down("SIGINT"),
+                _ = signals.user.recv() => self.log_statistics(),
+                () = Inspector::serve_one(&mut inspector, &self.control.statistics) => {}
+                () = sleep(RETRY), if !all_sent => {}
+                () = sleep_until(deadline.into()) => {}
+            }
+        }
+    }
+
+    /// Without the socket the broker serves all the same.
+    fn inspector(&self) -> Option<Inspector> {
+        let refused = |error| {
+            tracing::warn!(%error, "no control socket in the data directory: `spate stats` will \
+                not work; SIGUSR1 logs the statistics");
+        };
+        Inspector::listen(&self.control.data_dir)
+            .map_err(refused)
+            .ok()
+    }
+
+    /// Takes all that is there, and publishes one image for all changes in it.
+    fn take_messages(&mut self) {
+        let mut asked = Vec::new();
+        // Looked at before the rings are emptied: what a shard said last is then among them.
+        let abandoned: Vec<_> = self
+            .control
+            .links
+            .iter()
+            .map(ShardLink::is_abandoned)
+            .collect();
+        for (shard, link) in self.control.links.iter_mut().enumerate() {
+            while let Some(message) = link.receive() {
+                match message {
+                    FromShard::Request { ticket, request } => asked.push((shard, ticket, request)),
+                    FromShard::Adopted(version) => self.progress[shard].adopted = version,
+                    FromShard::Drained => self.progress[shard].drained = true,
+                }
+            }
+        }
+        self.find_lost_shard(&abandoned);
+        if asked.is_empty() {
+            return;
+        }
+        let mut changed = false;
+        let mut replies = Vec::with_capacity(asked.len());
+        for (shard, ticket, request) in asked {
+            let (reply, is_change) = self.execute(request);
+            changed |= is_change;
+            replies.push((shard, ticket, reply));
+        }
+        if changed {
+            self.publish();
+        }
+        let version = self.control.publisher.version();
+        let wait = |(shard, ticket, reply)| Waiting {
+            shard,
+            ticket,
+            reply,
+            version,
+        };
+        self.waiting.extend(replies.into_iter().map(wait));
+    }
+
+    /// Plans, makes durable, and says whether shards must see something new.
+    fn execute(&mut self, request: ControlRequest) -> (ControlReply, bool) {
+        let shown = request != ControlRequest::ProducerIdBlock;
+        let metadata = &mut self.control.metadata;
+        let admin = Admin {
+            state: metadata.state(),
+            config: self.control.publisher.config(),
+        };
+        let mut plan = admin.plan(request, &mut random_id);
+        let records = std::mem::take(&mut plan.records);
+        if records.is_empty() {
+            return (plan.reply, false);
+        }
+        tracing::debug!(?records, "metadata changes");
+        match metadata.commit(records) {
+            Ok(()) => (plan.reply, shown),
+            Err(error) => {
+                let refusal = Refusal::new(ErrorCode::KafkaStorageError, error.to_string());
+                (plan.refuse_all(&refusal), false)
+            }
+        }
+    }
+
+    fn publish(&mut self) {
+        let (image, dropped) = self
+            .control
+            .publisher
+            .publish(self.control.metadata.state());
+        for link in &mut self.control.links {
+            link.send(ShardNotice::NewImage {
+                image: Arc::clone(&image),
+                dropped: dropped.clone(),
+            });
+        }
+    }
+
+    fn release_replies(&mut self) {
+        let live = self.progress.iter().filter(|progress| !progress.drained);
+        let everywhere = live.map(|progress| progress.adopted).min();
+        let links = &mut self.control.links;
+        let is_seen = |waiting: &mut Waiting| everywhere.is_none_or(|seen| waiting.version <= seen);
+        for done in self.waiting.extract_if(.., is_seen) {
+            links[done.shard].send(ShardNotice::Reply {
+                ticket: done.ticket,
+                reply: done.reply,
+            });
+        }
+    }
+
+    /// True if nothing is left to send. A lost shard takes nothing and needs nothing.
+    fn flush(&mut self) -> bool {
+        let mut all_sent = true;
+        for link in &mut self.control.links {
+            all_sent &= link.is_abandoned() || link.flush();
+        }
+        all_sent
+    }
+
+    fn find_lost_shard(&mut self, abandoned: &[bool]) {
+        for (shard, (progress, abandoned)) in self.progress.iter_mut().zip(abandoned).enumerate() {
+            if *abandoned && !progress.drained {
+                progress.drained = true;
+                self.lost.get_or_insert(shard);
+            }
+        }
+        if let (Some(shard), None) = (self.lost, self.deadline) {
+            tracing::error!(shard, "a shard's thread has ended: the broker shuts down");
+            self.shut_down("the loss of a shard");
+        }
+    }
+
+    /// A second signal ends without waiting: whoever sends two means it.
+    fn shut_down(&mut self, cause: &str) {
+        if self.deadline.is_some() {
+            tracing::warn!(
+                cause,
+                "shutting down at once: requests in hand are not answered"
+            );
+            self.deadline = Some(Instant::now());
+            return;
+        }
+        let timeout = self.control.publisher.config().shutdown_timeout;
+        tracing::info!(cause, ?timeout, "shutting down: answering what is in hand");
+        self.deadline = Some(Instant::now() + timeout);
+        for link in &mut self.control.links {
+            link.send(ShardNotice::Shutdown);
+        }
+    }
+
+    fn ended(&self) -> Option<Ended> {
+        let deadline = self.deadline?;
+        if self.progress.iter().all(|progress| progress.drained) {
+            return Some(self.lost.map_or(Ended::Clean, Ended::ShardLost));
+        }
+        (Instant::now() >= deadline).then_some(Ended::TimedOut)
+    }
+
+    fn log_statistics(&self) {
+        let statistics = (self.control.statistics)();
+        tracing::info!(%statistics, "statistics (SIGUSR1)");
+    }
+}
+
+fn random_id() -> TopicId {
+    TopicId(uuid::Uuid::new_v4().into_bytes())
+}
+
+#[cfg(test)]
+mod tests;
