@@ -179,22 +179,23 @@ impl Simulation {
                 return result;
             }
             assert!(
-                self.turn(),
+                self.turn(Duration::MAX),
                 "the simulation is stuck: all tasks wait and nothing is under way"
             );
         }
     }
 
-    /// Runs everything for that long, or until nothing can happen any more.
+    /// Runs everything for exactly that long.
     pub fn run_for(&self, duration: Duration) {
         let end = self.world.borrow().now() + duration;
-        while self.world.borrow().now() < end && self.turn() {}
+        while self.turn(end) {}
+        self.world.borrow_mut().advance_to(end);
     }
 
-    /// One task's turn, or else one event. False when there is neither.
-    fn turn(&self) -> bool {
+    /// One task's turn, or else one event not after `end`. False when there is neither.
+    fn turn(&self, end: Duration) -> bool {
         let Some(id) = self.pick_ready() else {
-            let Some(waker) = self.world.borrow_mut().step() else {
+            let Some(waker) = self.world.borrow_mut().step(end) else {
                 return false;
             };
             if let Some(waker) = waker {

@@ -181,11 +181,20 @@ impl World {
         Duration::from_nanos(20_000 + self.dice.below(limit_us * 1_000))
     }
 
-    /// Lets the next event happen. Nothing if there is none.
-    pub(super) fn step(&mut self) -> Option<Option<Waker>> {
-        let ((at, _), effect) = self.events.pop_first()?;
+    /// Lets the next event happen, if there is one not after `end`.
+    pub(super) fn step(&mut self, end: Duration) -> Option<Option<Waker>> {
+        let next = self.events.first_entry()?;
+        let at = next.key().0;
+        if Duration::from_nanos(at) > end {
+            return None;
+        }
+        let effect = next.remove();
         self.now_ns = self.now_ns.max(at);
         Some(effect(self))
+    }
+
+    pub(super) fn advance_to(&mut self, end: Duration) {
+        self.now_ns = self.now_ns.max(end.as_nanos() as u64);
     }
 
     fn fault(&mut self, operation: Operation, path: &Path) -> Option<Fault> {
