@@ -1,1 +1,2 @@
 //! Reactor and Kafka wire.
+pub mod kafka;

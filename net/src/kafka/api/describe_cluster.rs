@@ -1,0 +1,20 @@
+//! DescribeCluster (60), versions 0-2, flexible from 0.
+//!
+//! Errors: 114 the endpoint type asked for is not that of this listener, 115 an unknown one (v1+:
+//! 1 brokers, 2 controllers), 31 not authorised.
+//!
+//! Clients: Java's admin client for `kafka-cluster.sh` and `describeCluster()`. v2 may ask for
+//! fenced brokers too. -2147483648 stands for "authorised operations not asked".
+
+pub use kacrab_protocol::generated::describe_cluster_request::DescribeClusterRequestData as DescribeClusterRequest;
+pub use kacrab_protocol::generated::describe_cluster_response::{
+    DescribeClusterBroker, DescribeClusterResponseData as DescribeClusterResponse,
+};
+
+use super::generated_api;
+use crate::kafka::versions::{ApiKey, ApiRange};
+
+/// The served versions.
+pub const RANGE: ApiRange = ApiRange::new(ApiKey::DescribeCluster, 0, 2, 0);
+
+generated_api!(DescribeClusterRequest => DescribeClusterResponse);

@@ -1,0 +1,99 @@
+//! Which APIs are served in which versions: one table for the answer to ApiVersions, for dispatch,
+//! and for the header's version.
+
+use super::api::{
+    api_versions, create_partitions, create_topics, delete_topics, describe_cluster,
+    describe_configs, fetch, init_producer_id, list_offsets, metadata, offset_for_leader_epoch,
+    produce,
+};
+
+/// The APIs that are served, by Kafka's name and number.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(i16)]
+#[allow(
+    missing_docs,
+    reason = "the names are Kafka's; each API's file says what it does"
+)]
+pub enum ApiKey {
+    Produce = 0,
+    Fetch = 1,
+    ListOffsets = 2,
+    Metadata = 3,
+    ApiVersions = 18,
+    CreateTopics = 19,
+    DeleteTopics = 20,
+    InitProducerId = 22,
+    OffsetForLeaderEpoch = 23,
+    DescribeConfigs = 32,
+    CreatePartitions = 37,
+    DescribeCluster = 60,
+}
+
+/// One API's versions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ApiRange {
+    /// Which API.
+    pub key: ApiKey,
+    /// The lowest version that is served.
+    pub min: i16,
+    /// The highest version that is served.
+    pub max: i16,
+    /// The first version with compact lengths and tagged fields.
+    pub flexible_from: i16,
+    /// The lowest version that ApiVersions names.
+    pub advertised_min: i16,
+}
+
+impl ApiRange {
+    /// A range advertised as it is served.
+    #[must_use]
+    pub const fn new(key: ApiKey, min: i16, max: i16, flexible_from: i16) -> ApiRange {
+        assert!(min <= max);
+        ApiRange {
+            key,
+            min,
+            max,
+            flexible_from,
+            advertised_min: min,
+        }
+    }
+
+    /// Whether `version` has compact lengths and tagged fields.
+    #[must_use]
+    pub const fn is_flexible(&self, version: i16) -> bool {
+        version >= self.flexible_from
+    }
+
+    /// Whether `version` is served.
+    #[must_use]
+    pub const fn serves(&self, version: i16) -> bool {
+        self.min <= version && version <= self.max
+    }
+}
+
+const SERVED: [ApiRange; 12] = [
+    produce::RANGE,
+    fetch::RANGE,
+    list_offsets::RANGE,
+    metadata::RANGE,
+    api_versions::RANGE,
+    create_topics::RANGE,
+    delete_topics::RANGE,
+    init_producer_id::RANGE,
+    offset_for_leader_epoch::RANGE,
+    describe_configs::RANGE,
+    create_partitions::RANGE,
+    describe_cluster::RANGE,
+];
+
+/// Every API that is served, by rising key.
+#[must_use]
+pub fn served() -> &'static [ApiRange] {
+    &SERVED
+}
+
+/// The versions of the API with this number, if it is served.
+#[must_use]
+pub fn range_of(key: i16) -> Option<&'static ApiRange> {
+    SERVED.iter().find(|range| range.key as i16 == key)
+}
