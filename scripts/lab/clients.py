@@ -7,13 +7,14 @@ Programs run as programs, libraries inside this process. A client that fails rai
 what it said."""
 
 import subprocess
+import time
 from pathlib import Path
 
 import confluent_kafka
 import confluent_kafka.admin
 import kafka
 
-from lab import PEERS, SCRIPTS
+from lab import PEERS, SCRIPTS, wire
 
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
 KAFKA = SCRIPTS / "peers" / "kafka"
@@ -173,8 +174,17 @@ def java_tool(name: str, *arguments: str) -> str:
 
 
 def create_topic(broker: str, topic: str, partitions=1, **config) -> None:
-    """By confluent's admin client; `config` keys have underscores for dots."""
+    """By confluent's admin client; `config` keys have underscores for dots. Returns when every
+    partition answers: Kafka's are created a little later than it says."""
     admin = confluent_kafka.admin.AdminClient({"bootstrap.servers": broker})
     keys = {key.replace("_", "."): str(value) for key, value in config.items()}
     new = confluent_kafka.admin.NewTopic(topic, partitions, 1, config=keys)
     admin.create_topics([new])[topic].result(30)
+    host, port = broker.rsplit(":", 1)
+    with wire.Connection((host, int(port))) as connection:
+        deadline = time.monotonic() + 10
+        while any(error for error, _, _ in connection.fetch(
+                topic, partitions=range(partitions), max_wait_ms=0)):
+            if time.monotonic() > deadline:
+                raise Failed(f"{topic} was created and still does not answer")
+            time.sleep(0.02)

@@ -1,7 +1,7 @@
 """Runs a command where the kernel refuses things, as containers do:
 
-    python -m lab.confine no-io-uring COMMAND...      io_uring_setup answers EPERM (a seccomp filter)
-    python -m lab.confine little-memlock COMMAND...   64 KiB of locked memory, and no CAP_IPC_LOCK
+    confine.py no-io-uring COMMAND...      io_uring_setup answers EPERM (a seccomp filter)
+    confine.py little-memlock COMMAND...   64 KiB of locked memory, and no CAP_IPC_LOCK
 
 The restriction is put on this process, which then becomes the command: the broker under test sees
 a kernel that says no, not a setting of ours."""
