@@ -1,4 +1,5 @@
-"""What no good client sends: an error that names it or a closed connection, and nobody else notices.
+"""What no good client sends: an error that names it or a closed connection, and nobody else
+notices.
 
 `bystander` is a connection that was there before; after every test it must still be served, and
 the broker must not have grown."""
