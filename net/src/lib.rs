@@ -1,2 +1,4 @@
 //! Reactor and Kafka wire.
+
 pub mod kafka;
+pub mod reactor;

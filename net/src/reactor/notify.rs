@@ -1,0 +1,135 @@
+//! A signal between tasks of one reactor.
+//!
+//! Never between threads: that is what [`RemoteWaker`](super::RemoteWaker) is for.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    future::Future,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+};
+
+struct Waiter {
+    waker: Cell<Option<Waker>>,
+    /// How it left the queue, while it has not yet been polled since.
+    woken: Cell<Option<Woken>>,
+}
+
+#[derive(Clone, Copy)]
+enum Woken {
+    /// By `notify_one`: the permit must reach somebody, even if this waiter goes away.
+    One,
+    All,
+}
+
+/// Wakes one or all waiting tasks; remembers one notification nobody waited for.
+#[derive(Default)]
+pub struct Notify {
+    permit: Cell<bool>,
+    waiters: RefCell<VecDeque<Rc<Waiter>>>,
+}
+
+impl Notify {
+    /// Nobody waits, no permit.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Wakes the task that waits longest; if none does, the next [`Notify::notified`] completes at
+    /// once. Permits do not add up.
+    pub fn notify_one(&self) {
+        self.offer();
+    }
+
+    /// As `notify_one`; says whether somebody was waiting.
+    pub(crate) fn offer(&self) -> bool {
+        let first = self.waiters.borrow_mut().pop_front();
+        match first {
+            Some(waiter) => {
+                waiter.wake(Woken::One);
+                true
+            }
+            None => {
+                self.permit.set(true);
+                false
+            }
+        }
+    }
+
+    /// Wakes every task that waits now; leaves no permit.
+    pub fn notify_all(&self) {
+        let all = std::mem::take(&mut *self.waiters.borrow_mut());
+        for waiter in all {
+            waiter.wake(Woken::All);
+        }
+    }
+
+    /// Waits for a notification. It counts as waiting from its first poll.
+    pub async fn notified(&self) {
+        Notified {
+            notify: self,
+            waiter: None,
+        }
+        .await;
+    }
+}
+
+impl Waiter {
+    fn wake(&self, how: Woken) {
+        self.woken.set(Some(how));
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+struct Notified<'a> {
+    notify: &'a Notify,
+    waiter: Option<Rc<Waiter>>,
+}
+
+impl Future for Notified<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let notify = self.notify;
+        match &self.waiter {
+            None if notify.permit.replace(false) => Poll::Ready(()),
+            None => {
+                let waiter = Rc::new(Waiter {
+                    waker: Cell::new(Some(context.waker().clone())),
+                    woken: Cell::new(None),
+                });
+                notify.waiters.borrow_mut().push_back(Rc::clone(&waiter));
+                self.waiter = Some(waiter);
+                Poll::Pending
+            }
+            Some(waiter) if waiter.woken.take().is_some() => {
+                self.waiter = None;
+                Poll::Ready(())
+            }
+            Some(waiter) => {
+                drop(waiter.waker.replace(Some(context.waker().clone())));
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for Notified<'_> {
+    fn drop(&mut self) {
+        let Some(waiter) = self.waiter.take() else {
+            return;
+        };
+        match waiter.woken.take() {
+            Some(Woken::One) => self.notify.notify_one(),
+            Some(Woken::All) => {}
+            None => {
+                let mut waiters = self.notify.waiters.borrow_mut();
+                waiters.retain(|other| !Rc::ptr_eq(other, &waiter));
+            }
+        }
+    }
+}

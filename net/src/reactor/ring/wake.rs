@@ -1,0 +1,59 @@
+//! Wakes: a read of the eventfd that is always in flight, for threads without a ring, and a message
+//! from ring to ring.
+//!
+//! A neighbour's message costs no system call of its own: it goes out with the next turn. An
+//! eventfd write *through the ring* would be four times slower than a message.
+
+use std::sync::Arc;
+
+use super::{
+    Ring,
+    queue::{Operation, Sink},
+    request::Request,
+};
+use crate::reactor::waker::Remote;
+
+impl Ring {
+    /// Keeps a read of the eventfd in flight.
+    pub(crate) fn await_wake(&self) {
+        let remote = Arc::clone(self.remote());
+        let request = Request::AwaitWake {
+            remote,
+            count: Box::new([0; 8]),
+        };
+        // Refused only while the ring is being closed, when nobody needs waking.
+        self.start(request, Sink::Eventfd);
+    }
+
+    pub(crate) fn woken_by_eventfd(&self, operation: Operation) {
+        drop(operation);
+        self.tally().wakes_received.add(1);
+        self.await_wake();
+    }
+
+    /// Wakes another reactor through its ring; false if it has none.
+    pub(crate) fn wake_other(&self, target: &Arc<Remote>) -> bool {
+        if target.ring().is_none() {
+            return false;
+        }
+        let request = Request::WakeOther {
+            target: Arc::clone(target),
+        };
+        let started = self
+            .start(request, Sink::OtherRing(Arc::clone(target)))
+            .is_some();
+        if started {
+            self.tally().ring_wakes.add(1);
+        }
+        started
+    }
+
+    /// A message may fail, for instance when the target's completion queue is full: its eventfd
+    /// always works.
+    pub(crate) fn woke_other(&self, target: &Remote, result: i32) {
+        if result < 0 {
+            target.wake_by_eventfd();
+            self.tally().eventfd_wakes.add(1);
+        }
+    }
+}
