@@ -133,6 +133,12 @@ class Broker(Elsewhere):
         command = [str(self.binary), *arguments, "--broker", self.address]
         return subprocess.run(command, input=given, capture_output=True, timeout=120, check=False)
 
+    def statistics(self) -> str:
+        """What `spate stats` says of the process that serves this data directory."""
+        command = [str(self.binary), "stats", "--data", str(self.data)]
+        done = subprocess.run(command, capture_output=True, timeout=30, check=False)
+        return (done.stdout + done.stderr).decode(errors="replace")
+
 
 def free_port() -> int:
     with socket.socket() as probe:

@@ -77,7 +77,7 @@ def main() -> None:
                     shards=arguments.shards)
     try:
         calls = measure(broker, arguments.seconds)
-        statistics = broker.cli("stats").stdout.decode()
+        statistics = broker.statistics()
     finally:
         broker.stop()
     total = sum(calls.values())
