@@ -5,8 +5,13 @@
     reason = "the rooms are wired to each other one after another"
 )]
 
+mod command;
 mod config;
 mod control;
 mod image;
+mod logging;
+mod node;
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    command::run()
+}

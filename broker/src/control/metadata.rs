@@ -3,6 +3,7 @@
 //! Rule: a record is durable in the log before the state shows it, and the state is all that
 //! images are made of, so no shard ever acts on what a crash could take back (S17).
 
+pub mod local;
 pub mod log;
 pub mod record;
 pub mod state;

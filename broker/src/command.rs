@@ -1,0 +1,217 @@
+//! The command line: what can be asked of the one binary, and how each command ends.
+//!
+//! `serve` is the broker; the others are clients of any Kafka broker, for people without one.
+//! Results go to standard output, everything else to standard error.
+
+mod config;
+mod serve;
+mod stats;
+
+use std::{
+    io::{self, ErrorKind, Write as _},
+    process::ExitCode,
+};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{
+    Config,
+    source::{ConfigError, Settings, Source},
+};
+
+/// An event-streaming broker that speaks Kafka's protocol.
+///
+/// Without a command it serves on 127.0.0.1:9092 with its data in ./spate-data.
+#[derive(Parser, Debug)]
+#[command(
+    name = "spate",
+    version,
+    max_term_width = 100,
+    propagate_version = true
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Run a broker
+    Serve(ServeArgs),
+    /// Show what a broker on this machine has counted
+    Stats(stats::StatsArgs),
+    /// Show every setting with its value, default, unit and meaning
+    Config(ServeArgs),
+}
+
+/// What `serve` and `config` are told.
+#[derive(Args, Debug, Default)]
+pub struct ServeArgs {
+    /// Settings file (TOML)
+    #[arg(long, value_name = "FILE")]
+    config: Option<std::path::PathBuf>,
+    /// Where clients connect
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<String>,
+    /// What clients are told to connect to
+    #[arg(long, value_name = "HOST:PORT")]
+    advertise: Option<String>,
+    /// Data directory
+    #[arg(long, value_name = "DIR")]
+    data: Option<String>,
+    /// Threads that serve; 0: one for each core
+    #[arg(long, value_name = "N")]
+    shards: Option<String>,
+    /// How shards do I/O
+    #[arg(long, value_name = "auto|io_uring|epoll")]
+    reactor: Option<String>,
+    /// Any other setting (`spate config` lists them)
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pairs: Vec<String>,
+}
+
+impl ServeArgs {
+    /// The settings of this command line, the environment and the file, and remarks about them.
+    fn settings(&self) -> Result<(Settings, Vec<String>), ConfigError> {
+        let mut settings = Settings::default();
+        if let Some(path) = &self.config {
+            settings.read_file(path)?;
+        }
+        // A variable that is not UTF-8 cannot be a value of any setting.
+        let variables = std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        });
+        let notes = settings.read_environment(variables)?;
+        for (flag, key, value) in [
+            ("--listen", "listeners", &self.listen),
+            ("--advertise", "advertised.listeners", &self.advertise),
+            ("--data", "log.dirs", &self.data),
+            ("--shards", "shards", &self.shards),
+            ("--reactor", "reactor", &self.reactor),
+        ] {
+            if let Some(text) = value {
+                settings.set(key, text, Source::Flag(flag))?;
+            }
+        }
+        self.pairs
+            .iter()
+            .try_for_each(|pair| settings.set_pair(pair))?;
+        Ok((settings, notes))
+    }
+
+    fn config(&self) -> Result<(Config, Vec<String>), ConfigError> {
+        let (settings, notes) = self.settings()?;
+        Ok((Config::new(settings)?, notes))
+    }
+}
+
+/// Why a command failed: a text for people, with the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// Standard output is closed: whoever read it has seen enough.
+    #[error("standard output is closed")]
+    Hangup,
+    /// Standard output, input or a file failed.
+    #[error("{what}: {error}")]
+    Io {
+        /// What was being done.
+        what: String,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The settings are wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A level of the log is wrong.
+    #[error(transparent)]
+    Level(#[from] crate::logging::LevelError),
+    /// The broker could not start or had to end.
+    #[error(transparent)]
+    Serve(#[from] crate::node::ServeError),
+    /// Anything else, in words.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl CommandError {
+    /// The error of writing to standard output.
+    fn output(error: io::Error) -> CommandError {
+        if error.kind() == ErrorKind::BrokenPipe {
+            CommandError::Hangup
+        } else {
+            CommandError::Io {
+                what: "cannot write to standard output".into(),
+                error,
+            }
+        }
+    }
+}
+
+/// Does what the command line says.
+pub fn run() -> ExitCode {
+    let done = match Cli::parse().command {
+        None => serve::run(&ServeArgs::default()),
+        Some(Command::Serve(args)) => serve::run(&args),
+        Some(Command::Stats(args)) => stats::run(&args),
+        Some(Command::Config(args)) => config::run(&args),
+    };
+    match done.and_then(|()| io::stdout().flush().map_err(CommandError::output)) {
+        // A closed pipe is how `spate consume ... | head` ends: nothing to say.
+        Ok(()) | Err(CommandError::Hangup) => ExitCode::SUCCESS,
+        Err(error) => {
+            drop(writeln!(io::stderr(), "spate: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn later_sources_win() {
+        let text = "num.partitions = 2\nlog.retention.ms = 5\nlisteners = \"127.0.0.1:1\"\n";
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        std::fs::write(file.path(), text).expect("written");
+        let args = ServeArgs {
+            config: Some(file.path().to_owned()),
+            listen: Some("127.0.0.1:2".into()),
+            pairs: vec!["num.partitions=3".into()],
+            ..ServeArgs::default()
+        };
+        let (config, _) = args.config().expect("good settings");
+        assert_eq!(config.num_partitions, 3);
+        assert_eq!(config.listen.port, 2);
+        assert_eq!(config.topic_defaults.retention_ms, Some(5));
+        let chosen = config.settings.chosen("listeners");
+        assert_eq!(chosen.source, Source::Flag("--listen"));
+    }
+
+    #[test]
+    fn flags_are_parsed_as_the_manual_says() {
+        for line in [
+            "spate",
+            "spate serve --config f --listen h:1 --advertise h:2 --data d --shards 2 --reactor \
+             epoll --set a=b --set c=d",
+            "spate stats --data d",
+            "spate config --set num.partitions=4",
+        ] {
+            let parsed = Cli::try_parse_from(line.split_whitespace());
+            assert!(parsed.is_ok(), "{line}: {}", parsed.expect_err("it failed"));
+        }
+        for line in ["spate produec", "spate serve --set"] {
+            assert!(
+                Cli::try_parse_from(line.split_whitespace()).is_err(),
+                "{line}"
+            );
+        }
+    }
+}
