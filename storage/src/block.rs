@@ -13,6 +13,7 @@
 
 mod batches;
 mod header;
+pub mod open;
 mod sealed;
 
 pub use batches::{BatchView, Batches};

@@ -1,14 +1,21 @@
 //! Log storage: blocks, journal, segments, recovery. Knows a [`disk::Disk`] and a
 //! [`disk::Clock`]; never sockets, the cluster, or another shard.
 
+pub mod batch;
 pub mod block;
 pub mod cache;
+pub mod commit;
 pub mod disk;
+pub mod epoch;
 pub mod hash;
 pub mod housekeeper;
 pub mod lock;
 pub mod metadata_log;
 pub mod node;
+pub mod journal;
+mod partition;
 pub mod pool;
 pub mod segment;
+pub mod producer;
+pub mod store;
 pub mod types;

@@ -1,0 +1,331 @@
+//! Everything known of one partition at the moment a journal file begins (S8), so that recovery may
+//! start there and never looks at an older file; and the smaller delta that an announced direct
+//! write carries, because its batches are in no frame.
+//!
+//! A row may be ahead of the journal: its producers and epochs are of `noted_end`, which includes
+//! batches still waiting for their frame. Replay skips batches below it and, if the log turns out
+//! to end earlier, cuts the tables there.
+//!
+//! ```text
+//!  row, little-endian; every list is preceded by its length, u32
+//!  start i64 | boundary i64 | boundary chain u64 | flushed i64 | flushed chain u64
+//!  noted end i64 | counted end i64 | segment base i64 | segment bytes u64 | opened ms i64
+//!  rolls:     base i64
+//!  files:     generation u32, number u32, segment base i64, incarnation u64, length u64,
+//!             first i64, next i64, end position u64, max timestamp i64
+//!  epochs:    epoch i32, offset i64
+//!  producers: id i64, epoch i16, seen ms i64, batches: first sequence i32, last sequence i32,
+//!             base i64, last i64, timestamp i64
+//!  unreadable: base i64, next i64
+//! ```
+
+use super::fragment::Reader;
+use crate::{
+    batch::BatchHeader,
+    epoch::EpochTable,
+    hash::{ChainHash, Incarnation},
+    producer::{ProducerTable, Sent},
+    segment::{Generation, SegmentName},
+    types::{LeaderEpoch, Offset, Position, ProducerEpoch, ProducerId},
+};
+
+/// A segment file as a row names it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FileRow {
+    /// Its name.
+    pub name: SegmentName,
+    /// Which use of it (S7).
+    pub incarnation: Incarnation,
+    /// Its length in bytes.
+    pub file_bytes: u64,
+    /// First offset in it.
+    pub first: Offset,
+    /// The offset after its last flushed block.
+    pub next: Offset,
+    /// Where its last flushed block ends.
+    pub end: Position,
+    /// Its largest timestamp.
+    pub max_timestamp: i64,
+}
+
+/// A Kafka segment as it is being filled: what decides when it rolls.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct KafkaSegment {
+    /// Its base offset.
+    pub base: Offset,
+    /// Bytes of batches in it.
+    pub bytes: u64,
+    /// Wall clock of its first append.
+    pub opened_ms: i64,
+}
+
+/// Offsets that cannot be read, and are never used again (S19).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct UnreadableRange {
+    /// The first of them.
+    pub base: Offset,
+    /// The first after them.
+    pub next: Offset,
+}
+
+/// One partition's row.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Row {
+    /// Where the log begins.
+    pub start: Offset,
+    /// A block boundary at or before the start, and the chain there.
+    pub boundary: (Offset, ChainHash),
+    /// The end of the flushed segment bytes, and the chain there.
+    pub flushed: (Offset, ChainHash),
+    /// Producers and epochs are of this end.
+    pub noted_end: Offset,
+    /// The Kafka segment's bytes are counted to here.
+    pub counted_end: Offset,
+    /// The Kafka segment being filled.
+    pub segment: KafkaSegment,
+    /// Bases of the Kafka segments that begin at or after the flushed end.
+    pub rolls: Vec<Offset>,
+    /// Its files, oldest first.
+    pub files: Vec<FileRow>,
+    /// Its leader epochs.
+    pub epochs: EpochTable,
+    /// Its producers.
+    pub producers: ProducerTable,
+    /// What recovery gave up (S19).
+    pub unreadable: Vec<UnreadableRange>,
+}
+
+impl Row {
+    /// Appends the encoding.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let words = [
+            self.start.0 as u64,
+            self.boundary.0.0 as u64,
+            self.boundary.1.0,
+            self.flushed.0.0 as u64,
+            self.flushed.1.0,
+            self.noted_end.0 as u64,
+            self.counted_end.0 as u64,
+            self.segment.base.0 as u64,
+            self.segment.bytes,
+            self.segment.opened_ms as u64,
+        ];
+        put_words(out, words);
+        put_len(out, self.rolls.len());
+        put_words(out, self.rolls.iter().map(|base| base.0 as u64));
+        put_len(out, self.files.len());
+        self.files.iter().for_each(|file| file.encode(out));
+        let epochs = self.epochs.entries();
+        put_len(out, epochs.len());
+        epochs.iter().for_each(|entry| put_epoch(out, *entry));
+        put_len(out, self.producers.len());
+        for (id, producer) in self.producers.iter() {
+            put_words(out, [id.0 as u64]);
+            out.extend_from_slice(&producer.epoch.0.to_le_bytes());
+            put_words(out, [producer.seen_ms as u64]);
+            put_len(out, producer.sent().count());
+            producer.sent().for_each(|sent| put_sent(out, &sent));
+        }
+        put_len(out, self.unreadable.len());
+        put_words(out, self.unreadable.iter().flat_map(|r| [r.base.0 as u64, r.next.0 as u64]));
+    }
+
+    /// Reads it back; `None` if it is not a row, although its checksum held.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Row> {
+        let mut reader = Reader(bytes);
+        let reader = &mut reader;
+        let mut row = Row {
+            start: offset(reader)?,
+            boundary: (offset(reader)?, ChainHash(reader.u64()?)),
+            flushed: (offset(reader)?, ChainHash(reader.u64()?)),
+            noted_end: offset(reader)?,
+            counted_end: offset(reader)?,
+            segment: KafkaSegment {
+                base: offset(reader)?,
+                bytes: reader.u64()?,
+                opened_ms: reader.i64()?,
+            },
+            ..Row::default()
+        };
+        for _ in 0..reader.u32()? {
+            row.rolls.push(offset(reader)?);
+        }
+        for _ in 0..reader.u32()? {
+            row.files.push(FileRow::decode(reader)?);
+        }
+        for _ in 0..reader.u32()? {
+            let (epoch, base) = epoch_entry(reader)?;
+            row.epochs.note(epoch, base);
+        }
+        for _ in 0..reader.u32()? {
+            let id = ProducerId(reader.i64()?);
+            let epoch = ProducerEpoch(reader.i16()?);
+            let seen_ms = reader.i64()?;
+            for _ in 0..reader.u32()? {
+                row.producers.note_sent(id, epoch, seen_ms, sent(reader)?);
+            }
+        }
+        for _ in 0..reader.u32()? {
+            row.unreadable.push(UnreadableRange { base: offset(reader)?, next: offset(reader)? });
+        }
+        reader.0.is_empty().then_some(row)
+    }
+}
+
+impl FileRow {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.name.generation.0.to_le_bytes());
+        out.extend_from_slice(&self.name.number.to_le_bytes());
+        let words = [
+            self.name.base.0 as u64,
+            self.incarnation.0,
+            self.file_bytes,
+            self.first.0 as u64,
+            self.next.0 as u64,
+            self.end.0,
+            self.max_timestamp as u64,
+        ];
+        put_words(out, words);
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Option<FileRow> {
+        let (generation, number) = (Generation(reader.u32()?), reader.u32()?);
+        Some(FileRow {
+            name: SegmentName { generation, base: offset(reader)?, number },
+            incarnation: Incarnation(reader.u64()?),
+            file_bytes: reader.u64()?,
+            first: offset(reader)?,
+            next: offset(reader)?,
+            end: Position(reader.u64()?),
+            max_timestamp: reader.i64()?,
+        })
+    }
+}
+
+/// What batches change in a partition's tables.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Delta {
+    /// First offsets of epochs.
+    pub epochs: Vec<(LeaderEpoch, Offset)>,
+    /// The idempotent batches.
+    pub sent: Vec<(ProducerId, ProducerEpoch, Sent)>,
+}
+
+impl Delta {
+    /// Adds a batch.
+    pub fn note(&mut self, batch: &BatchHeader) {
+        if self.epochs.last().is_none_or(|(epoch, _)| *epoch < batch.epoch) {
+            self.epochs.push((batch.epoch, batch.base));
+        }
+        if batch.is_idempotent() {
+            let sent = Sent {
+                first_sequence: batch.first_sequence,
+                last_sequence: batch.last_sequence(),
+                base: batch.base,
+                last: batch.last(),
+                timestamp: batch.max_timestamp,
+            };
+            self.sent.push((batch.producer, batch.producer_epoch, sent));
+        }
+    }
+
+    /// Appends the encoding.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        put_len(out, self.epochs.len());
+        self.epochs.iter().for_each(|entry| put_epoch(out, *entry));
+        put_len(out, self.sent.len());
+        for (id, epoch, sent) in &self.sent {
+            put_words(out, [id.0 as u64]);
+            out.extend_from_slice(&epoch.0.to_le_bytes());
+            put_sent(out, sent);
+        }
+    }
+
+    /// Reads it back.
+    #[must_use]
+    pub fn decode(reader: &mut Reader<'_>) -> Option<Delta> {
+        let mut delta = Delta::default();
+        for _ in 0..reader.u32()? {
+            delta.epochs.push(epoch_entry(reader)?);
+        }
+        for _ in 0..reader.u32()? {
+            let (id, epoch) = (ProducerId(reader.i64()?), ProducerEpoch(reader.i16()?));
+            delta.sent.push((id, epoch, sent(reader)?));
+        }
+        Some(delta)
+    }
+}
+
+fn put_len(out: &mut Vec<u8>, len: usize) {
+    out.extend_from_slice(&(len as u32).to_le_bytes());
+}
+
+fn put_words(out: &mut Vec<u8>, words: impl IntoIterator<Item = u64>) {
+    for word in words {
+        out.extend_from_slice(&word.to_le_bytes());
+    }
+}
+
+fn put_epoch(out: &mut Vec<u8>, (epoch, base): (LeaderEpoch, Offset)) {
+    out.extend_from_slice(&epoch.0.to_le_bytes());
+    out.extend_from_slice(&base.0.to_le_bytes());
+}
+
+fn put_sent(out: &mut Vec<u8>, sent: &Sent) {
+    out.extend_from_slice(&sent.first_sequence.to_le_bytes());
+    out.extend_from_slice(&sent.last_sequence.to_le_bytes());
+    put_words(out, [sent.base.0 as u64, sent.last.0 as u64, sent.timestamp as u64]);
+}
+
+fn offset(reader: &mut Reader<'_>) -> Option<Offset> {
+    reader.i64().map(Offset)
+}
+
+fn epoch_entry(reader: &mut Reader<'_>) -> Option<(LeaderEpoch, Offset)> {
+    Some((LeaderEpoch(reader.i32()?), offset(reader)?))
+}
+
+fn sent(reader: &mut Reader<'_>) -> Option<Sent> {
+    Some(Sent {
+        first_sequence: reader.i32()?,
+        last_sequence: reader.i32()?,
+        base: offset(reader)?,
+        last: offset(reader)?,
+        timestamp: reader.i64()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn row_reads_back_as_written() {
+        let mut row = Row {
+            start: Offset(3),
+            flushed: (Offset(9), ChainHash(77)),
+            noted_end: Offset(20),
+            rolls: vec![Offset(9), Offset(15)],
+            unreadable: vec![UnreadableRange { base: Offset(4), next: Offset(6) }],
+            ..Row::default()
+        };
+        row.files.push(FileRow {
+            name: SegmentName { generation: Generation(1), base: Offset(2), number: 3 },
+            incarnation: Incarnation(5),
+            file_bytes: 1 << 20,
+            first: Offset(2),
+            next: Offset(9),
+            end: Position(8192),
+            max_timestamp: -1,
+        });
+        row.epochs.note(LeaderEpoch(2), Offset(3));
+        let (first_sequence, last_sequence, timestamp) = (0, 4, 9);
+        let sent = Sent { first_sequence, last_sequence, base: Offset(3), last: Offset(7), timestamp };
+        row.producers.note_sent(ProducerId(8), ProducerEpoch(1), 100, sent);
+        let mut bytes = Vec::new();
+        row.encode(&mut bytes);
+        assert_eq!(Row::decode(&bytes), Some(row));
+        assert_eq!(Row::decode(&bytes[1..]), None);
+    }
+}

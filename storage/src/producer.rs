@@ -1,0 +1,262 @@
+//! Idempotent producers of one partition (KIP-98): the last five batches of each, so that a batch
+//! sent again is answered with its first offset, and a gap is refused.
+
+use crate::{
+    batch::{BatchHeader, advance_sequence},
+    types::{Offset, ProducerEpoch, ProducerId},
+};
+use std::collections::HashMap;
+
+/// How many batches of a producer are remembered: what Kafka's clients may have in flight with
+/// idempotence on (`max.in.flight.requests.per.connection` <= 5), so an unanswered one is always
+/// among them. That also holds after a cut at recovery: what was cut was never answered.
+pub const WINDOW: usize = 5;
+
+/// One remembered batch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sent {
+    /// Sequence of its first record.
+    pub first_sequence: i32,
+    /// Sequence of its last record.
+    pub last_sequence: i32,
+    /// Offset of its first record.
+    pub base: Offset,
+    /// Offset of its last record.
+    pub last: Offset,
+    /// Its max timestamp as stored: the append time where the topic has it.
+    pub timestamp: i64,
+}
+
+/// One producer's state.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Producer {
+    /// Its epoch.
+    pub epoch: ProducerEpoch,
+    /// Wall clock of its last append, for expiry.
+    pub seen_ms: i64,
+    sent: [Option<Sent>; WINDOW],
+}
+
+/// What a batch's sequence means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// New: append it.
+    Fresh,
+    /// Appended before, as this.
+    Duplicate(Sent),
+}
+
+/// Why a batch is refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum SequenceError {
+    /// Kafka's error 45.
+    #[error(
+        "producer {producer} (epoch {epoch}) sent sequence {found}, expected {expected}: a batch \
+         before it is missing; the client must stop and start again with a new producer id"
+    )]
+    OutOfOrder {
+        /// The producer.
+        producer: ProducerId,
+        /// Its epoch in the batch.
+        epoch: ProducerEpoch,
+        /// What should have come.
+        expected: i32,
+        /// What came.
+        found: i32,
+    },
+    /// Kafka's error 47.
+    #[error("producer {producer} sent epoch {found}, but {current} has been seen: it is fenced")]
+    StaleEpoch {
+        /// The producer.
+        producer: ProducerId,
+        /// The epoch that rules.
+        current: ProducerEpoch,
+        /// The epoch in the batch.
+        found: ProducerEpoch,
+    },
+}
+
+/// The producers of one partition.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ProducerTable {
+    producers: HashMap<ProducerId, Producer>,
+}
+
+impl ProducerTable {
+    /// Judges a batch by its sequence. Without state any first sequence is accepted (KIP-360): the
+    /// state may have expired.
+    pub fn check(&self, batch: &BatchHeader) -> Result<Verdict, SequenceError> {
+        let Some(known) = self.producers.get(&batch.producer) else {
+            return Ok(Verdict::Fresh);
+        };
+        if batch.producer_epoch < known.epoch {
+            return Err(SequenceError::StaleEpoch {
+                producer: batch.producer,
+                current: known.epoch,
+                found: batch.producer_epoch,
+            });
+        }
+        let out_of_order = |expected| SequenceError::OutOfOrder {
+            producer: batch.producer,
+            epoch: batch.producer_epoch,
+            expected,
+            found: batch.first_sequence,
+        };
+        if batch.producer_epoch > known.epoch {
+            return match batch.first_sequence {
+                0 => Ok(Verdict::Fresh),
+                _ => Err(out_of_order(0)),
+            };
+        }
+        if let Some(sent) = known.find(batch.first_sequence, batch.last_sequence()) {
+            return Ok(Verdict::Duplicate(sent));
+        }
+        match known.newest() {
+            Some(sent) if advance_sequence(sent.last_sequence, 1) != batch.first_sequence => {
+                Err(out_of_order(advance_sequence(sent.last_sequence, 1)))
+            }
+            _ => Ok(Verdict::Fresh),
+        }
+    }
+
+    /// Remembers a stored batch.
+    pub fn note(&mut self, batch: &BatchHeader, seen_ms: i64) {
+        let sent = Sent {
+            first_sequence: batch.first_sequence,
+            last_sequence: batch.last_sequence(),
+            base: batch.base,
+            last: batch.last(),
+            timestamp: batch.max_timestamp,
+        };
+        self.note_sent(batch.producer, batch.producer_epoch, seen_ms, sent);
+    }
+
+    /// Remembers a batch known from a row or an announcement.
+    pub fn note_sent(&mut self, id: ProducerId, epoch: ProducerEpoch, seen_ms: i64, sent: Sent) {
+        let known = self
+            .producers
+            .entry(id)
+            .or_insert_with(|| Producer { epoch, seen_ms, sent: [None; WINDOW] });
+        if known.epoch != epoch {
+            *known = Producer { epoch, seen_ms, sent: [None; WINDOW] };
+        }
+        known.seen_ms = seen_ms;
+        known.sent.rotate_left(1);
+        known.sent[WINDOW - 1] = Some(sent);
+    }
+
+    /// Forgets batches at or after `end`: the log was cut there. A producer without any left is
+    /// forgotten, so whatever it sends next is accepted.
+    pub fn truncate(&mut self, end: Offset) {
+        for producer in self.producers.values_mut() {
+            let kept = producer.sent.iter().flatten().filter(|s| s.base < end).copied();
+            let kept: Vec<Sent> = kept.collect();
+            producer.sent = [None; WINDOW];
+            for (slot, sent) in producer.sent.iter_mut().rev().zip(kept.into_iter().rev()) {
+                *slot = Some(sent);
+            }
+        }
+        self.producers.retain(|_, producer| producer.newest().is_some());
+    }
+
+    /// Forgets producers not seen since `before_ms`.
+    pub fn expire(&mut self, before_ms: i64) {
+        self.producers.retain(|_, producer| producer.seen_ms >= before_ms);
+    }
+
+    /// How many producers are remembered.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.producers.len()
+    }
+
+    /// Whether none is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.producers.is_empty()
+    }
+
+    /// All producers, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (ProducerId, &Producer)> {
+        self.producers.iter().map(|(id, producer)| (*id, producer))
+    }
+}
+
+impl Producer {
+    /// The remembered batches, oldest first.
+    pub fn sent(&self) -> impl Iterator<Item = Sent> + '_ {
+        self.sent.iter().flatten().copied()
+    }
+
+    fn newest(&self) -> Option<Sent> {
+        self.sent[WINDOW - 1]
+    }
+
+    fn find(&self, first: i32, last: i32) -> Option<Sent> {
+        self.sent().find(|s| s.first_sequence == first && s.last_sequence == last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::LeaderEpoch;
+
+    fn batch(epoch: i16, sequence: i32, base: i64, count: i32) -> BatchHeader {
+        BatchHeader {
+            base: Offset(base),
+            size_bytes: 100,
+            epoch: LeaderEpoch(0),
+            attributes: 0,
+            last_delta: count - 1,
+            max_timestamp: 0,
+            producer: ProducerId(7),
+            producer_epoch: ProducerEpoch(epoch),
+            first_sequence: sequence,
+        }
+    }
+
+    fn table_of(count: i32) -> ProducerTable {
+        let mut table = ProducerTable::default();
+        for n in 0..count {
+            table.note(&batch(0, n, i64::from(n), 1), 0);
+        }
+        table
+    }
+
+    #[test]
+    fn duplicate_among_the_last_five_gives_its_first_offset() {
+        let verdict = table_of(7).check(&batch(0, 2, 99, 1));
+        assert!(matches!(verdict, Ok(Verdict::Duplicate(sent)) if sent.base == Offset(2)));
+        let verdict = table_of(7).check(&batch(0, 1, 99, 1));
+        assert!(matches!(verdict, Err(SequenceError::OutOfOrder { expected: 7, .. })));
+    }
+
+    #[test]
+    fn gap_is_refused_and_the_end_wraps() {
+        assert!(table_of(3).check(&batch(0, 4, 9, 1)).is_err());
+        let mut table = ProducerTable::default();
+        table.note(&batch(0, i32::MAX - 1, 0, 2), 0);
+        assert_eq!(table.check(&batch(0, 0, 2, 1)), Ok(Verdict::Fresh));
+    }
+
+    #[test]
+    fn old_epoch_is_fenced_and_a_new_one_begins_at_zero() {
+        let mut table = ProducerTable::default();
+        table.note(&batch(3, 10, 0, 1), 0);
+        let stale = table.check(&batch(2, 11, 1, 1));
+        assert!(matches!(stale, Err(SequenceError::StaleEpoch { .. })));
+        assert!(table.check(&batch(4, 5, 1, 1)).is_err());
+        assert_eq!(table.check(&batch(4, 0, 1, 1)), Ok(Verdict::Fresh));
+    }
+
+    #[test]
+    fn a_cut_forgets_what_it_cut() {
+        let mut table = table_of(6);
+        table.truncate(Offset(4));
+        assert_eq!(table.check(&batch(0, 4, 4, 1)), Ok(Verdict::Fresh));
+        assert!(matches!(table.check(&batch(0, 3, 4, 1)), Ok(Verdict::Duplicate(_))));
+        table.truncate(Offset(0));
+        assert!(table.is_empty());
+    }
+}
