@@ -47,7 +47,9 @@ impl Fence {
     pub fn check(&self) -> Result<(), Fenced> {
         match self.0.get() {
             None => Ok(()),
-            Some(reason) => Err(Fenced { reason: reason.clone() }),
+            Some(reason) => Err(Fenced {
+                reason: reason.clone(),
+            }),
         }
     }
 }
@@ -74,6 +76,8 @@ pub(crate) struct Progress {
     /// In the order of their ends, nearly: a duplicate waits for an older end. Bounded by the
     /// requests in flight, which the caller limits.
     waiters: RefCell<VecDeque<(Offset, Waker)>>,
+    /// Who waits for the log's start to move.
+    start_waiters: RefCell<Vec<Waker>>,
     fence: Fence,
 }
 
@@ -83,6 +87,7 @@ impl Progress {
             durable_end: Cell::new(durable_end),
             is_dropped: Cell::new(false),
             waiters: RefCell::default(),
+            start_waiters: RefCell::default(),
             fence,
         })
     }
@@ -93,7 +98,10 @@ impl Progress {
 
     /// Moves the durable end and wakes whom it satisfies.
     pub(crate) fn advance(&self, end: Offset) {
-        assert!(end >= self.durable_end.get(), "a durable end never goes back");
+        assert!(
+            end >= self.durable_end.get(),
+            "a durable end never goes back"
+        );
         self.durable_end.set(end);
         let mut waiters = self.waiters.borrow_mut();
         while waiters.front().is_some_and(|(wanted, _)| *wanted <= end) {
@@ -108,6 +116,25 @@ impl Progress {
         for (_, waker) in self.waiters.borrow_mut().drain(..) {
             waker.wake();
         }
+        self.wake_start();
+    }
+
+    /// Has those look again who wait for the log's start.
+    pub(crate) fn wake_start(&self) {
+        self.start_waiters
+            .borrow_mut()
+            .drain(..)
+            .for_each(Waker::wake);
+    }
+
+    /// Registers for the next change, unless there will be none.
+    pub(crate) fn await_start(&self, end: Offset, waker: &Waker) -> Result<(), CommitError> {
+        if self.is_dropped.get() {
+            return Err(CommitError::Dropped { end });
+        }
+        self.fence.check()?;
+        self.start_waiters.borrow_mut().push(waker.clone());
+        Ok(())
     }
 
     pub(crate) fn drop_topic(&self) {
@@ -150,7 +177,10 @@ impl Commit {
     /// Resolves when the append and everything before it are durable, or never will be.
     #[must_use]
     pub fn wait(&self) -> Wait {
-        Wait { commit: self.clone(), registered: None }
+        Wait {
+            commit: self.clone(),
+            registered: None,
+        }
     }
 }
 
@@ -167,7 +197,10 @@ impl Future for Wait {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let polled = self.commit.progress.poll(self.commit.end);
-        let is_known = self.registered.as_ref().is_some_and(|w| w.will_wake(cx.waker()));
+        let is_known = self
+            .registered
+            .as_ref()
+            .is_some_and(|w| w.will_wake(cx.waker()));
         if polled.is_pending() && !is_known {
             let entry = (self.commit.end, cx.waker().clone());
             self.commit.progress.waiters.borrow_mut().push_back(entry);

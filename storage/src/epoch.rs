@@ -49,7 +49,11 @@ impl EpochTable {
 
     /// Forgets epochs that ended at or before `start`: the log begins there.
     pub fn advance_start(&mut self, start: Offset) {
-        let keep = self.entries.partition_point(|(_, begin)| *begin <= start).max(1) - 1;
+        let keep = self
+            .entries
+            .partition_point(|(_, begin)| *begin <= start)
+            .max(1)
+            - 1;
         self.entries.drain(..keep.min(self.entries.len()));
     }
 
@@ -74,9 +78,18 @@ mod tests {
 
     #[test]
     fn epoch_ends_where_the_next_begins() {
-        assert_eq!(table().end_of(LeaderEpoch(1), Offset(20)), Some((LeaderEpoch(1), Offset(10))));
-        assert_eq!(table().end_of(LeaderEpoch(3), Offset(20)), Some((LeaderEpoch(1), Offset(10))));
-        assert_eq!(table().end_of(LeaderEpoch(9), Offset(20)), Some((LeaderEpoch(4), Offset(20))));
+        assert_eq!(
+            table().end_of(LeaderEpoch(1), Offset(20)),
+            Some((LeaderEpoch(1), Offset(10)))
+        );
+        assert_eq!(
+            table().end_of(LeaderEpoch(3), Offset(20)),
+            Some((LeaderEpoch(1), Offset(10)))
+        );
+        assert_eq!(
+            table().end_of(LeaderEpoch(9), Offset(20)),
+            Some((LeaderEpoch(4), Offset(20)))
+        );
         assert_eq!(table().end_of(LeaderEpoch(0), Offset(20)), None);
     }
 

@@ -12,4 +12,7 @@ pub mod frame;
 pub mod row;
 
 pub(crate) use buffers::Buffers;
-pub(crate) use files::{Flight, Journal, JournalFile, Touched};
+pub use files::JournalState;
+pub(crate) use files::{
+    FIRST_FILE, FLIGHTS_MAX, FileId, Flight, Journal, ReadyFile, Touched, slot_of,
+};

@@ -15,7 +15,7 @@ pub mod node;
 pub mod journal;
 mod partition;
 pub mod pool;
-pub mod segment;
 pub mod producer;
+pub mod segment;
 pub mod store;
 pub mod types;

@@ -133,12 +133,17 @@ impl ProducerTable {
 
     /// Remembers a batch known from a row or an announcement.
     pub fn note_sent(&mut self, id: ProducerId, epoch: ProducerEpoch, seen_ms: i64, sent: Sent) {
-        let known = self
-            .producers
-            .entry(id)
-            .or_insert_with(|| Producer { epoch, seen_ms, sent: [None; WINDOW] });
+        let known = self.producers.entry(id).or_insert_with(|| Producer {
+            epoch,
+            seen_ms,
+            sent: [None; WINDOW],
+        });
         if known.epoch != epoch {
-            *known = Producer { epoch, seen_ms, sent: [None; WINDOW] };
+            *known = Producer {
+                epoch,
+                seen_ms,
+                sent: [None; WINDOW],
+            };
         }
         known.seen_ms = seen_ms;
         known.sent.rotate_left(1);
@@ -149,19 +154,26 @@ impl ProducerTable {
     /// forgotten, so whatever it sends next is accepted.
     pub fn truncate(&mut self, end: Offset) {
         for producer in self.producers.values_mut() {
-            let kept = producer.sent.iter().flatten().filter(|s| s.base < end).copied();
+            let kept = producer
+                .sent
+                .iter()
+                .flatten()
+                .filter(|s| s.base < end)
+                .copied();
             let kept: Vec<Sent> = kept.collect();
             producer.sent = [None; WINDOW];
             for (slot, sent) in producer.sent.iter_mut().rev().zip(kept.into_iter().rev()) {
                 *slot = Some(sent);
             }
         }
-        self.producers.retain(|_, producer| producer.newest().is_some());
+        self.producers
+            .retain(|_, producer| producer.newest().is_some());
     }
 
     /// Forgets producers not seen since `before_ms`.
     pub fn expire(&mut self, before_ms: i64) {
-        self.producers.retain(|_, producer| producer.seen_ms >= before_ms);
+        self.producers
+            .retain(|_, producer| producer.seen_ms >= before_ms);
     }
 
     /// How many producers are remembered.
@@ -193,7 +205,8 @@ impl Producer {
     }
 
     fn find(&self, first: i32, last: i32) -> Option<Sent> {
-        self.sent().find(|s| s.first_sequence == first && s.last_sequence == last)
+        self.sent()
+            .find(|s| s.first_sequence == first && s.last_sequence == last)
     }
 }
 
@@ -229,7 +242,10 @@ mod tests {
         let verdict = table_of(7).check(&batch(0, 2, 99, 1));
         assert!(matches!(verdict, Ok(Verdict::Duplicate(sent)) if sent.base == Offset(2)));
         let verdict = table_of(7).check(&batch(0, 1, 99, 1));
-        assert!(matches!(verdict, Err(SequenceError::OutOfOrder { expected: 7, .. })));
+        assert!(matches!(
+            verdict,
+            Err(SequenceError::OutOfOrder { expected: 7, .. })
+        ));
     }
 
     #[test]
@@ -255,7 +271,10 @@ mod tests {
         let mut table = table_of(6);
         table.truncate(Offset(4));
         assert_eq!(table.check(&batch(0, 4, 4, 1)), Ok(Verdict::Fresh));
-        assert!(matches!(table.check(&batch(0, 3, 4, 1)), Ok(Verdict::Duplicate(_))));
+        assert!(matches!(
+            table.check(&batch(0, 3, 4, 1)),
+            Ok(Verdict::Duplicate(_))
+        ));
         table.truncate(Offset(0));
         assert!(table.is_empty());
     }

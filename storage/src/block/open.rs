@@ -96,7 +96,11 @@ impl Chunk {
         let mut taken_bytes = 0;
         // A batch never straddles chunks, so that it can be stamped and hashed in one piece.
         if self.0.capacity() < batch.len() {
-            let usual = if is_first { CHUNK_BYTES_FIRST } else { CHUNK_BYTES };
+            let usual = if is_first {
+                CHUNK_BYTES_FIRST
+            } else {
+                CHUNK_BYTES
+            };
             taken_bytes = usual.max(batch.len());
             self.0 = BytesMut::with_capacity(taken_bytes);
         }
@@ -206,7 +210,10 @@ impl OpenBlock {
         assert_eq!(next.base, self.next, "blocks are joined in order");
         let shift = self.run.len() as u32;
         for entry in next.index {
-            self.note_index(IndexEntry { position: entry.position + shift, ..entry });
+            self.note_index(IndexEntry {
+                position: entry.position + shift,
+                ..entry
+            });
         }
         self.next = next.next;
         self.epoch = next.epoch;
@@ -260,7 +267,9 @@ impl OpenBlock {
     #[must_use]
     pub fn seek(&self, offset: Offset) -> usize {
         let after = self.index.partition_point(|entry| entry.offset <= offset);
-        self.index[..after].last().map_or(0, |entry| entry.position as usize)
+        self.index[..after]
+            .last()
+            .map_or(0, |entry| entry.position as usize)
     }
 
     /// Its pieces from byte `position` on.

@@ -21,12 +21,19 @@ pub(crate) struct Buffers<D: Disk> {
 
 impl<D: Disk> Buffers<D> {
     pub(crate) fn new() -> Buffers<D> {
-        Buffers { kept: Vec::new(), kept_bytes: 0 }
+        Buffers {
+            kept: Vec::new(),
+            kept_bytes: 0,
+        }
     }
 
     /// The length a frame of `len` bytes is given.
     pub(crate) fn rounded(len: usize) -> usize {
-        if len <= EXACT_BYTES_MAX { len } else { len.next_multiple_of(STEP_BYTES) }
+        if len <= EXACT_BYTES_MAX {
+            len
+        } else {
+            len.next_multiple_of(STEP_BYTES)
+        }
     }
 
     /// A buffer of exactly `len` bytes, contents unspecified.

@@ -105,7 +105,14 @@ impl Fragment {
     #[must_use]
     pub fn plain(kind: Kind, tp: TopicPartition, base: Offset, next: Offset) -> Fragment {
         let (chain_before, chain_after) = (ChainHash::START, ChainHash::START);
-        Fragment { kind, tp, base, next, chain_before, chain_after }
+        Fragment {
+            kind,
+            tp,
+            base,
+            next,
+            chain_before,
+            chain_after,
+        }
     }
 
     /// The last fragment of a file (S9).
@@ -118,7 +125,10 @@ impl Fragment {
     }
 
     pub(super) fn encode(&self, payload_len: u32, slot: &mut [u8]) {
-        let code = KINDS.iter().find(|(kind, _)| *kind == self.kind).map_or(0, |(_, code)| *code);
+        let code = KINDS
+            .iter()
+            .find(|(kind, _)| *kind == self.kind)
+            .map_or(0, |(_, code)| *code);
         slot.fill(0);
         slot[0] = code;
         slot[4..8].copy_from_slice(&self.tp.partition.0.to_le_bytes());
@@ -186,7 +196,11 @@ impl BlockPlace {
     pub fn decode(reader: &mut Reader<'_>) -> Option<BlockPlace> {
         let (generation, number) = (reader.u32()?, reader.u32()?);
         let generation = Generation(generation);
-        let segment = SegmentName { generation, base: Offset(reader.i64()?), number };
+        let segment = SegmentName {
+            generation,
+            base: Offset(reader.i64()?),
+            number,
+        };
         let incarnation = Incarnation(reader.u64()?);
         let position = Position(reader.u64()?);
         let block_bytes = reader.u32()?;

@@ -113,13 +113,19 @@ impl<'a> FrameWriter<'a> {
         let slot = &mut self.buf[self.table_end..self.table_end + FRAGMENT_BYTES];
         fragment.encode(payload_len, slot);
         self.table_end += FRAGMENT_BYTES;
-        assert!(self.table_end <= self.payload_start, "a fragment more than announced");
+        assert!(
+            self.table_end <= self.payload_start,
+            "a fragment more than announced"
+        );
     }
 
     /// Writes the header and returns the frame's hash, for its successor.
     #[must_use]
     pub fn finish(self, head: &FrameHead, incarnation: Incarnation) -> u64 {
-        assert_eq!(self.table_end, self.payload_start, "a fragment less than announced");
+        assert_eq!(
+            self.table_end, self.payload_start,
+            "a fragment less than announced"
+        );
         let len = self.buf.len();
         self.buf[self.payload_end..].fill(0);
         let table = checksum(incarnation, &self.buf[self.table_start..self.table_end]);
@@ -222,12 +228,20 @@ impl<'a> FrameView<'a> {
         let found = checksum(incarnation, view.table);
         let expected = word(bytes, 64);
         if found != expected {
-            return Err(FrameError::Table { sequence, expected, found });
+            return Err(FrameError::Table {
+                sequence,
+                expected,
+                found,
+            });
         }
         let found = checksum(incarnation, view.payload);
         let expected = word(bytes, 72);
         if found != expected {
-            return Err(FrameError::Payload { sequence, expected, found });
+            return Err(FrameError::Payload {
+                sequence,
+                expected,
+                found,
+            });
         }
         Ok(view)
     }
@@ -236,10 +250,15 @@ impl<'a> FrameView<'a> {
     pub fn parse_header(bytes: &'a [u8], of: Incarnation) -> Result<FrameView<'a>, FrameError> {
         let limit = bytes.len() as u64;
         if bytes.len() < HEADER_BYTES {
-            return Err(FrameError::Length { found: HEADER_BYTES as u64, limit });
+            return Err(FrameError::Length {
+                found: HEADER_BYTES as u64,
+                limit,
+            });
         }
         if word(bytes, 0) != MAGIC {
-            return Err(FrameError::Magic { found: word(bytes, 0) });
+            return Err(FrameError::Magic {
+                found: word(bytes, 0),
+            });
         }
         let found = checksum(of, &bytes[..HASH_AT]);
         let expected = word(bytes, HASH_AT);
@@ -247,14 +266,21 @@ impl<'a> FrameView<'a> {
             return Err(FrameError::Header { expected, found });
         }
         if word(bytes, 8) as u32 != FORMAT {
-            return Err(FrameError::Format { found: word(bytes, 8) as u32 });
+            return Err(FrameError::Format {
+                found: word(bytes, 8) as u32,
+            });
         }
         let len = (word(bytes, 8) >> 32) as usize;
         let table_len = (word(bytes, 56) as u32 as usize).saturating_mul(FRAGMENT_BYTES);
         let payload_len = (word(bytes, 56) >> 32) as usize;
-        let body_len = table_len.saturating_add(payload_len).saturating_add(HEADER_BYTES);
+        let body_len = table_len
+            .saturating_add(payload_len)
+            .saturating_add(HEADER_BYTES);
         if len > bytes.len() || body_len > len || len > FRAME_BYTES_MAX {
-            return Err(FrameError::Length { found: len.max(body_len) as u64, limit });
+            return Err(FrameError::Length {
+                found: len.max(body_len) as u64,
+                limit,
+            });
         }
         let (table, rest) = bytes[HEADER_BYTES..].split_at(table_len);
         Ok(FrameView {
@@ -281,10 +307,16 @@ impl<'a> FrameView<'a> {
         let expected = word(bytes, 64);
         if found != expected {
             let sequence = view.head.sequence;
-            return Err(FrameError::Table { sequence, expected, found });
+            return Err(FrameError::Table {
+                sequence,
+                expected,
+                found,
+            });
         }
         let slots = view.table.chunks_exact(FRAGMENT_BYTES);
-        Ok(slots.filter_map(|slot| Some(Fragment::decode(slot)?.0)).collect())
+        Ok(slots
+            .filter_map(|slot| Some(Fragment::decode(slot)?.0))
+            .collect())
     }
 
     /// Its fragments with their payloads, in order; `None` for a kind this release does not know

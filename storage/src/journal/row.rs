@@ -115,19 +115,15 @@ impl Row {
         put_words(out, self.rolls.iter().map(|base| base.0 as u64));
         put_len(out, self.files.len());
         self.files.iter().for_each(|file| file.encode(out));
-        let epochs = self.epochs.entries();
-        put_len(out, epochs.len());
-        epochs.iter().for_each(|entry| put_epoch(out, *entry));
-        put_len(out, self.producers.len());
-        for (id, producer) in self.producers.iter() {
-            put_words(out, [id.0 as u64]);
-            out.extend_from_slice(&producer.epoch.0.to_le_bytes());
-            put_words(out, [producer.seen_ms as u64]);
-            put_len(out, producer.sent().count());
-            producer.sent().for_each(|sent| put_sent(out, &sent));
-        }
+        put_epochs(out, &self.epochs);
+        put_producers(out, &self.producers);
         put_len(out, self.unreadable.len());
-        put_words(out, self.unreadable.iter().flat_map(|r| [r.base.0 as u64, r.next.0 as u64]));
+        put_words(
+            out,
+            self.unreadable
+                .iter()
+                .flat_map(|r| [r.base.0 as u64, r.next.0 as u64]),
+        );
     }
 
     /// Reads it back; `None` if it is not a row, although its checksum held.
@@ -154,20 +150,13 @@ impl Row {
         for _ in 0..reader.u32()? {
             row.files.push(FileRow::decode(reader)?);
         }
+        row.epochs = epochs(reader)?;
+        row.producers = producers(reader)?;
         for _ in 0..reader.u32()? {
-            let (epoch, base) = epoch_entry(reader)?;
-            row.epochs.note(epoch, base);
-        }
-        for _ in 0..reader.u32()? {
-            let id = ProducerId(reader.i64()?);
-            let epoch = ProducerEpoch(reader.i16()?);
-            let seen_ms = reader.i64()?;
-            for _ in 0..reader.u32()? {
-                row.producers.note_sent(id, epoch, seen_ms, sent(reader)?);
-            }
-        }
-        for _ in 0..reader.u32()? {
-            row.unreadable.push(UnreadableRange { base: offset(reader)?, next: offset(reader)? });
+            row.unreadable.push(UnreadableRange {
+                base: offset(reader)?,
+                next: offset(reader)?,
+            });
         }
         reader.0.is_empty().then_some(row)
     }
@@ -192,7 +181,11 @@ impl FileRow {
     fn decode(reader: &mut Reader<'_>) -> Option<FileRow> {
         let (generation, number) = (Generation(reader.u32()?), reader.u32()?);
         Some(FileRow {
-            name: SegmentName { generation, base: offset(reader)?, number },
+            name: SegmentName {
+                generation,
+                base: offset(reader)?,
+                number,
+            },
             incarnation: Incarnation(reader.u64()?),
             file_bytes: reader.u64()?,
             first: offset(reader)?,
@@ -203,57 +196,37 @@ impl FileRow {
     }
 }
 
-/// What batches change in a partition's tables.
+/// What the batches of a direct write change in a partition's tables.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Delta {
-    /// First offsets of epochs.
-    pub epochs: Vec<(LeaderEpoch, Offset)>,
-    /// The idempotent batches.
-    pub sent: Vec<(ProducerId, ProducerEpoch, Sent)>,
+    /// The epochs of the batches.
+    pub epochs: EpochTable,
+    /// The last batches of each of their producers.
+    pub producers: ProducerTable,
 }
 
 impl Delta {
     /// Adds a batch.
-    pub fn note(&mut self, batch: &BatchHeader) {
-        if self.epochs.last().is_none_or(|(epoch, _)| *epoch < batch.epoch) {
-            self.epochs.push((batch.epoch, batch.base));
-        }
+    pub fn note(&mut self, batch: &BatchHeader, seen_ms: i64) {
+        self.epochs.note(batch.epoch, batch.base);
         if batch.is_idempotent() {
-            let sent = Sent {
-                first_sequence: batch.first_sequence,
-                last_sequence: batch.last_sequence(),
-                base: batch.base,
-                last: batch.last(),
-                timestamp: batch.max_timestamp,
-            };
-            self.sent.push((batch.producer, batch.producer_epoch, sent));
+            self.producers.note(batch, seen_ms);
         }
     }
 
     /// Appends the encoding.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        put_len(out, self.epochs.len());
-        self.epochs.iter().for_each(|entry| put_epoch(out, *entry));
-        put_len(out, self.sent.len());
-        for (id, epoch, sent) in &self.sent {
-            put_words(out, [id.0 as u64]);
-            out.extend_from_slice(&epoch.0.to_le_bytes());
-            put_sent(out, sent);
-        }
+        put_epochs(out, &self.epochs);
+        put_producers(out, &self.producers);
     }
 
     /// Reads it back.
     #[must_use]
     pub fn decode(reader: &mut Reader<'_>) -> Option<Delta> {
-        let mut delta = Delta::default();
-        for _ in 0..reader.u32()? {
-            delta.epochs.push(epoch_entry(reader)?);
-        }
-        for _ in 0..reader.u32()? {
-            let (id, epoch) = (ProducerId(reader.i64()?), ProducerEpoch(reader.i16()?));
-            delta.sent.push((id, epoch, sent(reader)?));
-        }
-        Some(delta)
+        Some(Delta {
+            epochs: epochs(reader)?,
+            producers: producers(reader)?,
+        })
     }
 }
 
@@ -267,23 +240,60 @@ fn put_words(out: &mut Vec<u8>, words: impl IntoIterator<Item = u64>) {
     }
 }
 
-fn put_epoch(out: &mut Vec<u8>, (epoch, base): (LeaderEpoch, Offset)) {
-    out.extend_from_slice(&epoch.0.to_le_bytes());
-    out.extend_from_slice(&base.0.to_le_bytes());
+fn put_epochs(out: &mut Vec<u8>, epochs: &EpochTable) {
+    put_len(out, epochs.entries().len());
+    for (epoch, base) in epochs.entries() {
+        out.extend_from_slice(&epoch.0.to_le_bytes());
+        out.extend_from_slice(&base.0.to_le_bytes());
+    }
+}
+
+fn put_producers(out: &mut Vec<u8>, producers: &ProducerTable) {
+    put_len(out, producers.len());
+    for (id, producer) in producers.iter() {
+        put_words(out, [id.0 as u64]);
+        out.extend_from_slice(&producer.epoch.0.to_le_bytes());
+        put_words(out, [producer.seen_ms as u64]);
+        put_len(out, producer.sent().count());
+        producer.sent().for_each(|sent| put_sent(out, &sent));
+    }
 }
 
 fn put_sent(out: &mut Vec<u8>, sent: &Sent) {
     out.extend_from_slice(&sent.first_sequence.to_le_bytes());
     out.extend_from_slice(&sent.last_sequence.to_le_bytes());
-    put_words(out, [sent.base.0 as u64, sent.last.0 as u64, sent.timestamp as u64]);
+    put_words(
+        out,
+        [
+            sent.base.0 as u64,
+            sent.last.0 as u64,
+            sent.timestamp as u64,
+        ],
+    );
 }
 
 fn offset(reader: &mut Reader<'_>) -> Option<Offset> {
     reader.i64().map(Offset)
 }
 
-fn epoch_entry(reader: &mut Reader<'_>) -> Option<(LeaderEpoch, Offset)> {
-    Some((LeaderEpoch(reader.i32()?), offset(reader)?))
+fn epochs(reader: &mut Reader<'_>) -> Option<EpochTable> {
+    let mut epochs = EpochTable::default();
+    for _ in 0..reader.u32()? {
+        epochs.note(LeaderEpoch(reader.i32()?), offset(reader)?);
+    }
+    Some(epochs)
+}
+
+fn producers(reader: &mut Reader<'_>) -> Option<ProducerTable> {
+    let mut producers = ProducerTable::default();
+    for _ in 0..reader.u32()? {
+        let (id, epoch) = (ProducerId(reader.i64()?), ProducerEpoch(reader.i16()?));
+        let seen_ms = reader.i64()?;
+        for _ in 0..reader.u32()? {
+            producers.note_sent(id, epoch, seen_ms, sent(reader)?);
+        }
+    }
+    Some(producers)
 }
 
 fn sent(reader: &mut Reader<'_>) -> Option<Sent> {
@@ -307,11 +317,18 @@ mod tests {
             flushed: (Offset(9), ChainHash(77)),
             noted_end: Offset(20),
             rolls: vec![Offset(9), Offset(15)],
-            unreadable: vec![UnreadableRange { base: Offset(4), next: Offset(6) }],
+            unreadable: vec![UnreadableRange {
+                base: Offset(4),
+                next: Offset(6),
+            }],
             ..Row::default()
         };
         row.files.push(FileRow {
-            name: SegmentName { generation: Generation(1), base: Offset(2), number: 3 },
+            name: SegmentName {
+                generation: Generation(1),
+                base: Offset(2),
+                number: 3,
+            },
             incarnation: Incarnation(5),
             file_bytes: 1 << 20,
             first: Offset(2),
@@ -321,8 +338,15 @@ mod tests {
         });
         row.epochs.note(LeaderEpoch(2), Offset(3));
         let (first_sequence, last_sequence, timestamp) = (0, 4, 9);
-        let sent = Sent { first_sequence, last_sequence, base: Offset(3), last: Offset(7), timestamp };
-        row.producers.note_sent(ProducerId(8), ProducerEpoch(1), 100, sent);
+        let sent = Sent {
+            first_sequence,
+            last_sequence,
+            base: Offset(3),
+            last: Offset(7),
+            timestamp,
+        };
+        row.producers
+            .note_sent(ProducerId(8), ProducerEpoch(1), 100, sent);
         let mut bytes = Vec::new();
         row.encode(&mut bytes);
         assert_eq!(Row::decode(&bytes), Some(row));

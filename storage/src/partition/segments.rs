@@ -1,0 +1,147 @@
+//! The segment files of one partition, oldest first. Those that recovery found are opened when they
+//! are first read or written: a start must not depend on their number (S20).
+
+use crate::{
+    disk::{Disk, PAGE},
+    journal::row::FileRow,
+    pool::SizeClass,
+    segment::{BlockEntry, SegmentFile, SegmentName, index_len},
+    types::{Offset, Position},
+};
+use std::rc::Rc;
+
+/// One file.
+pub(crate) struct SegmentSlot<D: Disk> {
+    /// What a journal row says of it; follows the flushed blocks.
+    pub row: FileRow,
+    /// The file, once opened.
+    pub file: Option<Rc<SegmentFile<D>>>,
+}
+
+impl<D: Disk> SegmentSlot<D> {
+    /// Bytes of blocks from the one that holds `from`; all of them while the file is not open.
+    pub(crate) fn readable_bytes(&self, from: Offset) -> usize {
+        let Some(file) = &self.file else {
+            return self.row.end.0 as usize - PAGE;
+        };
+        let entries = file.entries();
+        let behind = entries.iter().filter(|entry| entry.next > from);
+        behind.map(|entry| entry.len as usize).sum()
+    }
+}
+
+/// All files of a partition.
+pub(crate) struct Segments<D: Disk> {
+    pub slots: Vec<SegmentSlot<D>>,
+    /// A file was asked for, or is being opened; one at a time.
+    pub is_waiting: bool,
+    /// A file that came before it was needed.
+    pub next: Option<(SegmentName, SegmentFile<D>)>,
+    /// The last file could not be opened: writing goes on in another.
+    pub is_last_lost: bool,
+}
+
+impl<D: Disk> Segments<D> {
+    pub(crate) fn new(files: &[FileRow]) -> Segments<D> {
+        let slots = files
+            .iter()
+            .map(|row| SegmentSlot {
+                row: *row,
+                file: None,
+            })
+            .collect();
+        Segments {
+            slots,
+            is_waiting: false,
+            next: None,
+            is_last_lost: false,
+        }
+    }
+
+    /// The file being written to, if it is of the Kafka segment at `base`.
+    pub(crate) fn writable(&self, base: Offset) -> Option<&SegmentSlot<D>> {
+        let last = self.slots.last().filter(|_| !self.is_last_lost);
+        last.filter(|slot| slot.row.name.base == base)
+    }
+
+    /// The name of the next file of the Kafka segment at `base`.
+    pub(crate) fn next_name(&self, base: Offset) -> SegmentName {
+        let last = self.slots.last().map(|slot| slot.row.name);
+        let generation = last.map_or_else(Default::default, |name| name.generation);
+        let number = last
+            .filter(|name| name.base == base)
+            .map_or(0, |name| name.number + 1);
+        SegmentName {
+            generation,
+            base,
+            number,
+        }
+    }
+
+    /// The size of the next file: large enough for the block, and a step larger than the one that
+    /// it follows in the same Kafka segment.
+    pub(crate) fn next_class(&self, base: Offset, block_bytes: usize) -> Option<SizeClass> {
+        let least = SizeClass::holding((PAGE + block_bytes + index_len(1)) as u64)?;
+        let last = self
+            .writable(base)
+            .and_then(|slot| SizeClass::of_len(slot.row.file_bytes));
+        Some(last.map_or(least, |class| class.next().max(least)))
+    }
+
+    /// Adds a file fresh from the pool. `first` is the first offset that will be written to it.
+    pub(crate) fn push(
+        &mut self,
+        name: SegmentName,
+        first: Offset,
+        file: SegmentFile<D>,
+    ) -> Rc<SegmentFile<D>> {
+        let row = FileRow {
+            name,
+            incarnation: file.incarnation(),
+            file_bytes: file.len(),
+            first,
+            next: first,
+            end: Position(PAGE as u64),
+            max_timestamp: -1,
+        };
+        let file = Rc::new(file);
+        self.is_last_lost = false;
+        self.slots.push(SegmentSlot {
+            row,
+            file: Some(Rc::clone(&file)),
+        });
+        file
+    }
+
+    /// Takes the last file, opened again.
+    pub(crate) fn adopt(&mut self, file: SegmentFile<D>) {
+        if let Some(slot) = self.slots.last_mut() {
+            slot.file.get_or_insert_with(|| Rc::new(file));
+        }
+    }
+
+    /// Notes a flushed block in the file being written to.
+    pub(crate) fn flushed(&mut self, entry: BlockEntry) {
+        if let Some(slot) = self.slots.last_mut() {
+            slot.row.next = entry.next;
+            slot.row.end = entry.end();
+            slot.row.max_timestamp = slot.row.max_timestamp.max(entry.max_timestamp);
+            if let Some(file) = &slot.file {
+                file.push(entry);
+            }
+        }
+    }
+
+    /// Takes out the files that end at or before `start`, but not the one being written to.
+    pub(crate) fn take_below(&mut self, start: Offset) -> Vec<SegmentSlot<D>> {
+        let below = self.slots.partition_point(|slot| slot.row.next <= start);
+        let below = below.min(self.slots.len().saturating_sub(1));
+        self.slots.drain(..below).collect()
+    }
+
+    /// Index of the file that holds `offset`, or the first one after it.
+    pub(crate) fn find(&self, offset: Offset) -> Option<usize> {
+        let at = self.slots.partition_point(|slot| slot.row.next <= offset);
+        (at < self.slots.len()).then_some(at)
+    }
+}

@@ -1,0 +1,127 @@
+//! What a store may use, and what it has used.
+
+use crate::{block::block_len, commit::Fence, disk::PAGE, pool::SizeClass, segment::index_len};
+use std::{path::PathBuf, time::Duration};
+
+/// Limits of one shard's store.
+#[derive(Clone, Debug)]
+pub struct StoreConfig {
+    /// The data directory.
+    pub data: PathBuf,
+    /// All journal files of the shard together (S20).
+    pub journal_bytes: u64,
+    /// One of them. The first is smaller, so that a first start need not wait for zeros.
+    pub journal_file_bytes: u64,
+    /// Memory of batches that are in no segment yet; appends beyond it are refused.
+    pub open_block_budget_bytes: usize,
+    /// Memory of blocks read from segments.
+    pub cache_bytes: usize,
+    /// A block on disk, header and all.
+    pub block_bytes: usize,
+    /// A partition for which so much waits when a frame is formed writes to its segment directly.
+    pub direct_threshold_bytes: usize,
+    /// Silence after which one empty frame closes the run (S4).
+    pub idle_frame_after: Duration,
+    /// A producer not seen for so long is forgotten (Kafka's `producer.id.expiration.ms`).
+    pub producer_expiry: Duration,
+    /// Shared by all shards of the disk (S10).
+    pub fence: Fence,
+}
+
+impl StoreConfig {
+    /// The defaults, for data in that directory.
+    #[must_use]
+    pub fn new(data: PathBuf, fence: Fence) -> StoreConfig {
+        StoreConfig {
+            data,
+            journal_bytes: 256 << 20,
+            journal_file_bytes: 32 << 20,
+            open_block_budget_bytes: 128 << 20,
+            cache_bytes: 128 << 20,
+            block_bytes: 1 << 20,
+            direct_threshold_bytes: 256 << 10,
+            idle_frame_after: Duration::from_millis(100),
+            producer_expiry: Duration::from_secs(24 * 60 * 60),
+            fence,
+        }
+    }
+
+    /// The same with sizes that work together. A ring needs four files: one being written, one
+    /// ready, one being emptied, and one that waits for its partitions.
+    #[must_use]
+    pub(super) fn checked(mut self) -> StoreConfig {
+        let page = PAGE as u64;
+        let least = (2 * FRAME_BYTES_MAX) as u64;
+        self.journal_file_bytes = self
+            .journal_file_bytes
+            .min(self.journal_bytes / 4)
+            .max(least);
+        self.journal_file_bytes = self.journal_file_bytes.next_multiple_of(page);
+        self.journal_bytes = self.journal_bytes.max(4 * self.journal_file_bytes);
+        self.block_bytes = self.block_bytes.clamp(64 << 10, 1 << 20);
+        self
+    }
+
+    /// Bytes of batches after which a block is full: its index and header must fit too.
+    pub(super) fn block_payload_bytes(&self) -> usize {
+        block_payload_bytes(self.block_bytes)
+    }
+
+    /// The largest batch: a block of its own in the largest segment file.
+    pub(super) fn batch_bytes_max(&self) -> usize {
+        let file_bytes = SizeClass::M32.bytes() as usize;
+        file_bytes - PAGE - index_len(1) - block_len(1, 0)
+    }
+}
+
+/// Bytes of batches that a block of `block_bytes` holds at most.
+#[must_use]
+pub(crate) fn block_payload_bytes(block_bytes: usize) -> usize {
+    // An entry for each 4 KiB, and one more for a batch that ends behind the last step.
+    let entries = block_bytes / PAGE + 1;
+    block_bytes - block_len(entries, 0)
+}
+
+/// A journal write's length at most; a single item may exceed it. More would make the batches that
+/// come meanwhile wait longer than the flush itself takes.
+pub(crate) const FRAME_BYTES_MAX: usize = (1 << 20) + (128 << 10);
+
+/// What happened since the start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct StoreCounters {
+    /// Batches appended.
+    pub appends: u64,
+    /// Their bytes.
+    pub appended_bytes: u64,
+    /// Batches that had been appended before.
+    pub duplicates: u64,
+    /// Appends refused for want of memory.
+    pub refused_for_memory: u64,
+    /// Journal writes.
+    pub frames: u64,
+    /// Their bytes.
+    pub frame_bytes: u64,
+    /// Blocks sealed.
+    pub seals: u64,
+    /// Blocks written directly.
+    pub direct_writes: u64,
+    /// Bytes of segment writes.
+    pub segment_bytes: u64,
+    /// Open blocks copied forward in the journal.
+    pub copies: u64,
+    /// Journal files used again.
+    pub files_reused: u64,
+    /// Blocks read from disk.
+    pub block_reads: u64,
+}
+
+/// Memory in use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct MemoryUse {
+    /// Batches in no segment yet.
+    pub open_block_bytes: usize,
+    /// Blocks in the cache.
+    pub cached_bytes: usize,
+    /// Blocks in the cache or on their way to someone.
+    pub held_bytes: usize,
+}

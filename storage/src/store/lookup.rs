@@ -1,0 +1,179 @@
+//! Finding a batch by timestamp: files by their largest, blocks by theirs, index entries by theirs,
+//! then the batch. At most two block reads: the block and, where its file was never opened, its
+//! index.
+//!
+//! Storage knows batches, not records: the answer carries the batch, and the caller, who can
+//! decompress it, finds the record in it.
+
+use super::{ReadError, Store, read::damaged};
+use crate::{
+    batch::{BatchHeader, batches},
+    disk::{Clock, Disk},
+    partition::{Partition, Place},
+    segment::BlockEntry,
+    types::{LeaderEpoch, Offset, TopicPartition},
+};
+use bytes::Bytes;
+use std::rc::Rc;
+
+/// The batch that was looked for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TimestampedOffset {
+    /// Its first offset, or the log's start if that lies inside it.
+    pub offset: Offset,
+    /// Its largest timestamp.
+    pub timestamp: i64,
+    /// Its epoch.
+    pub epoch: LeaderEpoch,
+    /// The batch, as stored.
+    pub batch: Bytes,
+}
+
+impl<D: Disk, C: Clock> Store<D, C> {
+    /// The first batch that has a record at or after `timestamp_ms`.
+    pub async fn offset_at_timestamp(
+        &self,
+        tp: TopicPartition,
+        timestamp_ms: i64,
+    ) -> Result<Option<TimestampedOffset>, ReadError> {
+        let Some(partition) = self.partition(tp) else {
+            return Ok(None);
+        };
+        let places: Vec<Place> = {
+            let log = partition.log.borrow();
+            let is_late = |(_, max): &(Place, i64)| *max >= timestamp_ms;
+            log.places()
+                .filter(is_late)
+                .map(|(place, _)| place)
+                .collect()
+        };
+        // Usually the first place has it; its match may lie before the log's start, though, or
+        // behind the durable end.
+        for place in places {
+            let found = self.find_in(&partition, place, timestamp_ms).await?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The batch with the largest timestamp; the first of several.
+    pub async fn max_timestamp(
+        &self,
+        tp: TopicPartition,
+    ) -> Result<Option<TimestampedOffset>, ReadError> {
+        let Some(partition) = self.partition(tp) else {
+            return Ok(None);
+        };
+        let mut maxima: Vec<i64> = {
+            let log = partition.log.borrow();
+            log.places()
+                .map(|(_, max)| max)
+                .filter(|max| *max >= 0)
+                .collect()
+        };
+        maxima.sort_unstable_by_key(|max| std::cmp::Reverse(*max));
+        maxima.dedup();
+        // The largest may belong to a batch that is not durable yet: then the next one below it.
+        for max in maxima {
+            if let Some(found) = self.offset_at_timestamp(tp, max).await? {
+                return Ok(Some(found));
+            }
+        }
+        self.max_of_durable(&partition).await
+    }
+
+    /// When the open block's maximum is not durable yet and nothing before it has another: the
+    /// largest of the batches that are.
+    async fn max_of_durable(
+        &self,
+        partition: &Rc<Partition<D>>,
+    ) -> Result<Option<TimestampedOffset>, ReadError> {
+        let until = partition.progress.durable_end();
+        let mut log = partition.log.borrow_mut();
+        let mut max = None;
+        log.open.walk(0, |header| {
+            if header.next() <= until {
+                max = max.max(Some(header.max_timestamp));
+            }
+            header.next() > until
+        });
+        drop(log);
+        match max {
+            Some(max) => self.find_in(partition, Place::Open, max).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn find_in(
+        &self,
+        partition: &Rc<Partition<D>>,
+        place: Place,
+        timestamp_ms: i64,
+    ) -> Result<Option<TimestampedOffset>, ReadError> {
+        let start = partition.log.borrow().start;
+        let until = partition.progress.durable_end();
+        let is_match = |header: &BatchHeader| {
+            let is_inside = header.last() >= start && header.next() <= until;
+            is_inside && header.max_timestamp >= timestamp_ms
+        };
+        if let Place::File(at) = place {
+            return self
+                .find_in_file(partition, at, timestamp_ms, is_match)
+                .await;
+        }
+        let mut log = partition.log.borrow_mut();
+        let Some(block) = log.block_mut(place) else {
+            return Ok(None);
+        };
+        let entry = block
+            .index
+            .iter()
+            .position(|entry| entry.max_timestamp >= timestamp_ms);
+        let from = entry.map_or(0, |entry| block.index[entry].position as usize);
+        let Some((position, header)) = block.walk(from, is_match) else {
+            return Ok(None);
+        };
+        let batch = block.pieces_from(position).next();
+        let batch = batch.map_or_else(Bytes::new, |piece| piece.slice(..header.size_bytes));
+        Ok(Some(TimestampedOffset::of(&header, batch, start)))
+    }
+
+    async fn find_in_file(
+        &self,
+        partition: &Rc<Partition<D>>,
+        at: usize,
+        timestamp_ms: i64,
+        is_match: impl Fn(&BatchHeader) -> bool,
+    ) -> Result<Option<TimestampedOffset>, ReadError> {
+        let (file, _) = self.segment_file(partition, at).await?;
+        let start = partition.log.borrow().start;
+        let is_late =
+            |entry: &BlockEntry| entry.next > start && entry.max_timestamp >= timestamp_ms;
+        for entry in file.entries().into_iter().filter(is_late) {
+            let block = self.block(partition.tp, &file, entry).await?;
+            let view = block.view();
+            let view = view.map_err(|error| damaged(partition.tp, &file, entry, error))?;
+            let from = view.seek_timestamp(timestamp_ms).unwrap_or(0);
+            let payload = block.payload();
+            let found = batches(&payload[from..]).find(|(header, _)| is_match(header));
+            if let Some((header, batch)) = found {
+                let batch = payload.slice_ref(batch);
+                return Ok(Some(TimestampedOffset::of(&header, batch, start)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl TimestampedOffset {
+    fn of(header: &BatchHeader, batch: Bytes, start: Offset) -> TimestampedOffset {
+        TimestampedOffset {
+            offset: header.base.max(start),
+            timestamp: header.max_timestamp,
+            epoch: header.epoch,
+            batch,
+        }
+    }
+}

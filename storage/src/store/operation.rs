@@ -1,0 +1,54 @@
+//! What the store has the disk do, and how it comes back. Operations are driven by the store's one
+//! task, so their completions are taken one after the other, in no particular order.
+
+use crate::{
+    disk::Disk,
+    journal::{ReadyFile, frame::Sequence},
+    partition::Partition,
+    segment::{SegmentError, SegmentFile, SegmentName},
+};
+use std::{future::Future, io, path::PathBuf, pin::Pin, rc::Rc};
+
+/// An operation in flight.
+pub(super) type Operation<D> = Pin<Box<dyn Future<Output = Completion<D>>>>;
+
+/// An operation that came back.
+pub(super) enum Completion<D: Disk> {
+    /// A journal write.
+    Frame {
+        sequence: Sequence,
+        position: u64,
+        result: io::Result<()>,
+        buf: D::Buf,
+    },
+    /// Blocks of one partition: the first `blocks` of those it holds.
+    Segment(SegmentWrite<D>),
+    /// A file for a partition's next blocks.
+    Opened {
+        partition: Rc<Partition<D>>,
+        name: SegmentName,
+        opened: Result<SegmentFile<D>, SegmentError>,
+    },
+    /// A file that recovery found, to go on writing to it.
+    Reopened {
+        partition: Rc<Partition<D>>,
+        opened: Result<SegmentFile<D>, SegmentError>,
+    },
+    /// The index of a full file.
+    Closed(Result<(), SegmentError>),
+    /// A journal file from the housekeeper.
+    JournalOpened {
+        path: PathBuf,
+        opened: io::Result<ReadyFile<D>>,
+    },
+}
+
+/// A segment write that came back.
+pub(super) struct SegmentWrite<D: Disk> {
+    pub partition: Rc<Partition<D>>,
+    pub file: Rc<SegmentFile<D>>,
+    pub blocks: usize,
+    pub position: u64,
+    pub result: io::Result<()>,
+    pub buf: D::Buf,
+}

@@ -1,0 +1,229 @@
+//! Taking completions: what is durable now, and who is to be told.
+
+use super::{
+    Store,
+    operation::{Completion, SegmentWrite},
+};
+use crate::{
+    disk::{Clock, Disk},
+    housekeeper::Job,
+    journal::{Flight, Touched, fragment::Kind, frame::Sequence},
+    partition::Partition,
+    types::{Offset, Position},
+};
+use bytes::Bytes;
+use std::{io, rc::Rc};
+
+impl<D: Disk, C: Clock> Store<D, C> {
+    pub(super) fn complete(&self, completion: Completion<D>) {
+        match completion {
+            Completion::Frame {
+                sequence,
+                position,
+                result,
+                buf,
+            } => {
+                self.journal.borrow_mut().buffers.give_back(buf);
+                self.frame_written(sequence, position, result);
+            }
+            Completion::Segment(write) => self.segment_written(write),
+            Completion::Opened {
+                partition,
+                name,
+                opened,
+            } => {
+                self.segment_opened(&partition, name, opened);
+            }
+            Completion::Reopened { partition, opened } => self.segment_reopened(&partition, opened),
+            Completion::Closed(Ok(())) => {}
+            Completion::Closed(Err(error)) => self.config.fence.trip(error.to_string()),
+            Completion::JournalOpened { path, opened } => self.journal_opened(&path, opened),
+        }
+    }
+
+    fn frame_written(&self, sequence: Sequence, position: u64, result: io::Result<()>) {
+        if let Err(error) = result {
+            let at = format!("journal frame {sequence} at {position}: {error}");
+            return self.config.fence.trip(at);
+        }
+        let durable = self.journal.borrow_mut().written(sequence);
+        for flight in durable {
+            let Flight {
+                sequence,
+                touched,
+                oldest_needed,
+                dropped,
+                ..
+            } = flight;
+            for touch in touched {
+                self.settle(sequence, touch);
+            }
+            dropped
+                .into_iter()
+                .for_each(|topic| self.ask(Job::RemoveTopic { topic }));
+            self.free_files(oldest_needed);
+        }
+    }
+
+    /// One partition's share of a frame is durable.
+    fn settle(&self, sequence: Sequence, touch: Touched<D>) {
+        let Touched {
+            partition,
+            end,
+            placed,
+        } = touch;
+        if partition.is_dropped.get() {
+            return;
+        }
+        let mut log = partition.log.borrow_mut();
+        if placed > 0 {
+            log.needs.drain(..placed);
+        }
+        let unneeded = log.apply_start(sequence);
+        let is_announced = log.direct.as_mut().is_some_and(|direct| {
+            direct.is_announced |= direct.sequence == Some(sequence);
+            direct.is_announced && direct.is_written
+        });
+        drop(log);
+        if placed > 0 {
+            self.repin(&partition);
+        }
+        if !unneeded.is_empty() {
+            self.discard(&partition, unneeded);
+        }
+        partition.progress.wake_start();
+        self.advance(&partition, end);
+        if is_announced {
+            self.finish_direct(&partition);
+        }
+    }
+
+    /// Moves the durable end and tells whom it concerns.
+    fn advance(&self, partition: &Partition<D>, end: Offset) {
+        if end <= partition.progress.durable_end() {
+            return;
+        }
+        partition.progress.advance(end);
+        let listener = self.on_advance.borrow().clone();
+        if let Some(listener) = listener {
+            listener(partition.tp, end);
+        }
+    }
+
+    fn segment_written(&self, write: SegmentWrite<D>) {
+        let SegmentWrite {
+            partition,
+            file,
+            blocks,
+            position,
+            result,
+            buf,
+        } = write;
+        if let Err(error) = result {
+            let at = format!("{} at {position}: {error}", file.path().display());
+            return self.config.fence.trip(at);
+        }
+        self.count(|counters| counters.segment_bytes += buf.as_ref().len() as u64);
+        let mut log = partition.log.borrow_mut();
+        log.is_writing = false;
+        if partition.is_dropped.get() {
+            return;
+        }
+        self.cache_written(&log, &file, blocks, position, buf);
+        let is_both = log.direct.as_mut().map(|direct| {
+            direct.is_written = true;
+            direct.is_announced
+        });
+        drop(log);
+        match is_both {
+            None => self.finish_blocks(&partition, blocks),
+            Some(true) => self.finish_direct(&partition),
+            Some(false) => {}
+        }
+    }
+
+    /// Blocks just written are the ones that will be read: they go to the cache as they are.
+    fn cache_written(
+        &self,
+        log: &crate::partition::Log<D>,
+        file: &crate::segment::SegmentFile<D>,
+        blocks: usize,
+        position: u64,
+        buf: D::Buf,
+    ) {
+        let mut cache = self.cache.borrow_mut();
+        let bytes: Bytes = cache.lease(buf);
+        for held in log.held.iter().take(blocks) {
+            let Some(place) = held.place else { continue };
+            let start = (place.position.0 - position) as usize;
+            let block = bytes.slice(start..start + place.block_bytes as usize);
+            let entry = held.entry(place.position, place.block_bytes);
+            if let Ok(block) = file.verify(entry, block) {
+                cache.insert((file.incarnation(), place.position), block);
+            }
+        }
+    }
+
+    /// Both halves of a direct write are durable (S5).
+    fn finish_direct(&self, partition: &Rc<Partition<D>>) {
+        let mut log = partition.log.borrow_mut();
+        let Some(direct) = log.direct.take() else {
+            return;
+        };
+        let blocks = log
+            .held
+            .iter()
+            .take_while(|held| held.place.is_some())
+            .count();
+        drop(log);
+        self.finish_blocks(partition, blocks);
+        self.advance(partition, direct.end);
+    }
+
+    /// The first `blocks` held blocks are flushed, and everything before them in their file: they
+    /// leave memory, and the next frame says so.
+    fn finish_blocks(&self, partition: &Rc<Partition<D>>, blocks: usize) {
+        let mut log = partition.log.borrow_mut();
+        let now_ms = self.clock.wall_ms();
+        for _ in 0..blocks {
+            let Some(held) = log.held.pop_front() else {
+                break;
+            };
+            let Some(place) = held.place else { break };
+            let kind = if held.is_direct {
+                Kind::Confirmed
+            } else {
+                Kind::Sealed
+            };
+            let note = held.note(kind, partition.tp, &place, now_ms);
+            log.notes.push(note);
+            log.flushed = (held.block.next, held.block.chain_after);
+            let position = Position(place.position.0);
+            log.segments
+                .flushed(held.entry(position, place.block_bytes));
+            self.charge(-(held.block.charged_bytes as isize));
+            self.count(|counters| match held.is_direct {
+                true => counters.direct_writes += 1,
+                false => counters.seals += 1,
+            });
+        }
+        let holds_more = !log.held.is_empty();
+        drop(log);
+        if holds_more {
+            self.queue_seal(partition);
+        }
+        self.mark_dirty(partition);
+        self.tell_room();
+    }
+
+    fn tell_room(&self) {
+        let budget_bytes = self.config.open_block_budget_bytes;
+        if self.rhythm.is_short.get() && self.charged_bytes.get() < budget_bytes {
+            self.rhythm.is_short.set(false);
+            let listener = self.on_room.borrow().clone();
+            if let Some(listener) = listener {
+                listener();
+            }
+        }
+    }
+}

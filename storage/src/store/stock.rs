@@ -1,0 +1,293 @@
+//! Files from the housekeeper: a few ready ahead, so that a seal finds one, and the way of one from
+//! the pool to its partition. What the housekeeper cannot do now is asked again later.
+
+use super::{Store, operation::Completion};
+use crate::{
+    disk::{Clock, Disk, OpenMode},
+    housekeeper::{Done, Job},
+    journal::{ReadyFile, slot_of},
+    partition::{Log, Partition, SegmentSlot},
+    pool::{PreparedFile, SizeClass},
+    segment::{SegmentError, SegmentFile, SegmentName, partition_dir},
+};
+use std::{
+    collections::{HashMap, VecDeque},
+    io,
+    path::{Path, PathBuf},
+    rc::Rc,
+    time::Duration,
+};
+
+/// After a failed job, for instance on a full disk.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Files of a class kept ready once the shard uses that class.
+const READY: usize = 2;
+const CLASSES: usize = SizeClass::ALL.len();
+
+/// A partition that wants a file.
+struct Wish<D: Disk> {
+    partition: Rc<Partition<D>>,
+    name: SegmentName,
+    class: SizeClass,
+}
+
+/// What is ready, asked for and wished for.
+pub(super) struct Stock<D: Disk> {
+    ready: [Vec<PreparedFile>; CLASSES],
+    asked: [usize; CLASSES],
+    wanted: [usize; CLASSES],
+    wishes: VecDeque<Wish<D>>,
+    /// Files on the way to their partition, by the path they are going to.
+    placing: HashMap<PathBuf, (Rc<Partition<D>>, SegmentName)>,
+    /// Jobs for which the ring had no slot, oldest first.
+    jobs: VecDeque<Job>,
+    failed: Vec<Job>,
+}
+
+impl<D: Disk> Stock<D> {
+    pub(super) fn new() -> Stock<D> {
+        Stock {
+            ready: Default::default(),
+            asked: [0; CLASSES],
+            // The larger ones cost disk space, and a shard that never fills a small one needs none.
+            wanted: [READY, READY, 0, 0],
+            wishes: VecDeque::new(),
+            placing: HashMap::new(),
+            jobs: VecDeque::new(),
+            failed: Vec::new(),
+        }
+    }
+}
+
+impl<D: Disk, C: Clock> Store<D, C> {
+    /// Takes the housekeeper's answer.
+    pub fn housekeeper_done(&self, done: Done) {
+        match done {
+            Done::Segment(file) => self.take_ready(file),
+            Done::Placed(file) => self.take_placed(file),
+            Done::Journal(file) => self.take_journal(&file),
+            Done::TopicRemoved(_) | Done::Unlinked(_) => {}
+            Done::Failed { job, error } => {
+                tracing::warn!(?job, %error, "housekeeping failed; asked again in a second");
+                self.stock.borrow_mut().failed.push(job);
+                self.rhythm.retry_at.set(Some(self.elapsed() + RETRY_AFTER));
+            }
+        }
+        self.signal.wake();
+    }
+
+    pub(super) fn ask(&self, job: Job) {
+        self.stock.borrow_mut().jobs.push_back(job);
+        self.signal.wake();
+    }
+
+    pub(super) fn ask_again(&self) {
+        let mut stock = self.stock.borrow_mut();
+        let failed = std::mem::take(&mut stock.failed);
+        stock.jobs.extend(failed);
+    }
+
+    /// Fills up the stock and hands jobs over while the ring has slots.
+    pub(super) fn send_chores(&self) {
+        let mut stock = self.stock.borrow_mut();
+        for (at, class) in SizeClass::ALL.into_iter().enumerate() {
+            while stock.ready[at].len() + stock.asked[at] < stock.wanted[at] {
+                stock.asked[at] += 1;
+                stock.jobs.push_back(Job::PrepareSegment { class });
+            }
+        }
+        while let Some(job) = stock.jobs.pop_front() {
+            if let Err(job) = self.chores.send(job) {
+                stock.jobs.push_front(job);
+                return;
+            }
+        }
+    }
+
+    /// Has a file of `class` brought to the partition.
+    pub(super) fn fetch_file(
+        &self,
+        partition: &Rc<Partition<D>>,
+        name: SegmentName,
+        class: SizeClass,
+    ) {
+        let mut stock = self.stock.borrow_mut();
+        let next = class.next();
+        stock.wanted[class as usize] = stock.wanted[class as usize].max(READY);
+        stock.wanted[next as usize] = stock.wanted[next as usize].max(1);
+        stock.wishes.push_back(Wish {
+            partition: Rc::clone(partition),
+            name,
+            class,
+        });
+        drop(stock);
+        self.grant_wishes();
+    }
+
+    fn grant_wishes(&self) {
+        let mut stock = self.stock.borrow_mut();
+        let wishes = std::mem::take(&mut stock.wishes);
+        for wish in wishes {
+            let Some(file) = stock.ready[wish.class as usize].pop() else {
+                // The wish counts on top of what is kept ready.
+                let at = wish.class as usize;
+                stock.wanted[at] = stock.wanted[at].max(READY);
+                stock.wishes.push_back(wish);
+                continue;
+            };
+            let dir = partition_dir(&self.config.data, wish.partition.tp);
+            let target = dir.join(wish.name.to_string());
+            stock
+                .placing
+                .insert(target.clone(), (wish.partition, wish.name));
+            stock.jobs.push_back(Job::Place { file, target });
+        }
+        self.signal.wake();
+    }
+
+    fn take_ready(&self, file: PreparedFile) {
+        let Some(class) = SizeClass::of_len(file.len) else {
+            return;
+        };
+        let mut stock = self.stock.borrow_mut();
+        stock.asked[class as usize] = stock.asked[class as usize].saturating_sub(1);
+        stock.ready[class as usize].push(file);
+        drop(stock);
+        self.grant_wishes();
+    }
+
+    fn take_placed(&self, file: PreparedFile) {
+        let placing = self.stock.borrow_mut().placing.remove(&file.path);
+        let Some((partition, name)) = placing else {
+            return;
+        };
+        if partition.is_dropped.get() {
+            return self.discard_file(&file.path);
+        }
+        let disk = self.disk.clone();
+        self.begun.borrow_mut().push(Box::pin(async move {
+            let opened = SegmentFile::create(&disk, &file, partition.tp).await;
+            Completion::Opened {
+                partition,
+                name,
+                opened,
+            }
+        }));
+    }
+
+    pub(super) fn segment_opened(
+        &self,
+        partition: &Rc<Partition<D>>,
+        name: SegmentName,
+        opened: Result<SegmentFile<D>, SegmentError>,
+    ) {
+        match opened {
+            Ok(file) => {
+                let mut log = partition.log.borrow_mut();
+                log.segments.is_waiting = false;
+                log.segments.next = Some((name, file));
+                drop(log);
+                self.queue_seal(partition);
+                self.mark_dirty(partition);
+            }
+            Err(error) => self.config.fence.trip(error.to_string()),
+        }
+    }
+
+    /// Opens the file that recovery found last, to go on writing to it.
+    pub(super) fn reopen(&self, partition: &Rc<Partition<D>>, log: &mut Log<D>) {
+        let Some(slot) = log.segments.slots.last() else {
+            return;
+        };
+        if std::mem::replace(&mut log.segments.is_waiting, true) {
+            return;
+        }
+        let path = self.segment_path(partition, slot);
+        let (incarnation, end) = (slot.row.incarnation, slot.row.end);
+        let (disk, partition) = (self.disk.clone(), Rc::clone(partition));
+        self.begun.borrow_mut().push(Box::pin(async move {
+            let tp = partition.tp;
+            let opened = SegmentFile::open(&disk, &path, incarnation, tp, Some(end)).await;
+            Completion::Reopened { partition, opened }
+        }));
+    }
+
+    /// A file that cannot be opened is left as it is (S19), and a new one is begun.
+    pub(super) fn segment_reopened(
+        &self,
+        partition: &Rc<Partition<D>>,
+        opened: Result<SegmentFile<D>, SegmentError>,
+    ) {
+        let mut log = partition.log.borrow_mut();
+        log.segments.is_waiting = false;
+        match opened {
+            Ok(file) => log.segments.adopt(file),
+            Err(error) => {
+                tracing::error!(%error, "a segment file is unreadable; writing goes on in another");
+                log.segments.is_last_lost = true;
+            }
+        }
+        drop(log);
+        self.queue_seal(partition);
+        self.mark_dirty(partition);
+    }
+
+    pub(super) fn segment_path(&self, partition: &Partition<D>, slot: &SegmentSlot<D>) -> PathBuf {
+        partition_dir(&self.config.data, partition.tp).join(slot.row.name.to_string())
+    }
+
+    /// Gives up files that no log needs, once that is durable: to the pool if nobody reads them.
+    pub(super) fn discard(&self, partition: &Partition<D>, slots: Vec<SegmentSlot<D>>) {
+        for slot in slots {
+            let path = self.segment_path(partition, &slot);
+            self.cache.borrow_mut().forget(slot.row.incarnation);
+            let is_unread = slot
+                .file
+                .as_ref()
+                .is_none_or(|file| Rc::strong_count(file) == 1);
+            match SizeClass::of_len(slot.row.file_bytes) {
+                Some(class) if is_unread => self.ask(Job::Recycle { path, class }),
+                _ => self.ask(Job::Unlink { path }),
+            }
+        }
+    }
+
+    /// Gives up a file that was never written to.
+    pub(super) fn discard_file(&self, path: &Path) {
+        self.ask(Job::Unlink {
+            path: path.to_owned(),
+        });
+    }
+
+    fn take_journal(&self, file: &PreparedFile) {
+        let Some(slot) = slot_of(&file.path) else {
+            return;
+        };
+        let (path, incarnation, len) = (file.path.clone(), file.incarnation, file.len);
+        let disk = self.disk.clone();
+        self.begun.borrow_mut().push(Box::pin(async move {
+            let opened = disk.open(&path, OpenMode::Write).await;
+            let opened = opened.map(|file| ReadyFile {
+                slot,
+                file,
+                incarnation,
+                len,
+            });
+            Completion::JournalOpened { path, opened }
+        }));
+    }
+
+    pub(super) fn journal_opened(&self, path: &Path, opened: io::Result<ReadyFile<D>>) {
+        match opened {
+            Ok(ready) => {
+                let mut journal = self.journal.borrow_mut();
+                journal.asked = journal.asked.saturating_sub(1);
+                journal.ready.push_back(ready);
+            }
+            Err(error) => self
+                .config
+                .fence
+                .trip(format!("{}: {error}", path.display())),
+        }
+    }
+}
