@@ -9,7 +9,7 @@ use super::{ReadError, Store, read::damaged};
 use crate::{
     batch::{BatchHeader, batches},
     disk::{Clock, Disk},
-    partition::{Partition, Place},
+    partition::{Log, Partition, Place},
     segment::BlockEntry,
     types::{LeaderEpoch, Offset, TopicPartition},
 };
@@ -90,16 +90,10 @@ impl<D: Disk, C: Clock> Store<D, C> {
         &self,
         partition: &Rc<Partition<D>>,
     ) -> Result<Option<TimestampedOffset>, ReadError> {
-        let until = partition.progress.durable_end();
-        let mut log = partition.log.borrow_mut();
-        let mut max = None;
-        log.open.walk(0, |header| {
-            if header.next() <= until {
-                max = max.max(Some(header.max_timestamp));
-            }
-            header.next() > until
-        });
-        drop(log);
+        let max = durable_max(
+            &mut partition.log.borrow_mut(),
+            partition.progress.durable_end(),
+        );
         match max {
             Some(max) => self.find_in(partition, Place::Open, max).await,
             None => Ok(None),
@@ -123,21 +117,12 @@ impl<D: Disk, C: Clock> Store<D, C> {
                 .find_in_file(partition, at, timestamp_ms, is_match)
                 .await;
         }
-        let mut log = partition.log.borrow_mut();
-        let Some(block) = log.block_mut(place) else {
-            return Ok(None);
-        };
-        let entry = block
-            .index
-            .iter()
-            .position(|entry| entry.max_timestamp >= timestamp_ms);
-        let from = entry.map_or(0, |entry| block.index[entry].position as usize);
-        let Some((position, header)) = block.walk(from, is_match) else {
-            return Ok(None);
-        };
-        let batch = block.pieces_from(position).next();
-        let batch = batch.map_or_else(Bytes::new, |piece| piece.slice(..header.size_bytes));
-        Ok(Some(TimestampedOffset::of(&header, batch, start)))
+        Ok(find_in_memory(
+            &mut partition.log.borrow_mut(),
+            place,
+            timestamp_ms,
+            is_match,
+        ))
     }
 
     async fn find_in_file(
@@ -165,6 +150,41 @@ impl<D: Disk, C: Clock> Store<D, C> {
         }
         Ok(None)
     }
+}
+
+/// The largest timestamp of the open block's batches below `until`.
+fn durable_max<D: Disk>(log: &mut Log<D>, until: Offset) -> Option<i64> {
+    let mut max = None;
+    log.open.walk(0, |header| {
+        let is_durable = header.next() <= until;
+        if is_durable {
+            max = max.max(Some(header.max_timestamp));
+        }
+        !is_durable
+    });
+    max
+}
+
+fn find_in_memory<D: Disk>(
+    log: &mut Log<D>,
+    place: Place,
+    timestamp_ms: i64,
+    is_match: impl Fn(&BatchHeader) -> bool,
+) -> Option<TimestampedOffset> {
+    let start = log.start;
+    let block = log.block_mut(place)?;
+    let entry = block
+        .index
+        .iter()
+        .find(|entry| entry.max_timestamp >= timestamp_ms);
+    let from = entry.map_or(0, |entry| entry.position as usize);
+    let (position, header) = block.walk(from, is_match)?;
+    let piece = block.pieces_from(position).next()?;
+    Some(TimestampedOffset::of(
+        &header,
+        piece.slice(..header.size_bytes),
+        start,
+    ))
 }
 
 impl TimestampedOffset {

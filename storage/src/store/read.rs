@@ -49,6 +49,9 @@ impl Cursor {
     }
 }
 
+/// A partition and its durable end.
+type Readable<D> = (Rc<Partition<D>>, Offset);
+
 /// What a segment file has for an offset.
 enum Sealed<D: Disk> {
     Block(Rc<SegmentFile<D>>, BlockEntry),
@@ -128,7 +131,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
         &self,
         tp: TopicPartition,
         from: Offset,
-    ) -> Result<Option<(Rc<Partition<D>>, Offset)>, ReadError> {
+    ) -> Result<Option<Readable<D>>, ReadError> {
         let partition = self.partition(tp);
         let bounds = self.bounds(tp);
         let (start, end) = (bounds.log_start, bounds.high_watermark);

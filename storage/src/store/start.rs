@@ -27,23 +27,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
                 end,
             });
         };
-        let mut log = partition.log.borrow_mut();
-        let planned = log.next_start.map_or(log.start, |next| next.start);
-        if start > planned {
-            let boundary = boundary_of(&log, start);
-            log.next_start = Some(NextStart {
-                start,
-                boundary,
-                sequence: None,
-            });
-            let mut fragment = Fragment::plain(Kind::Start, tp, start, boundary.0);
-            fragment.chain_after = boundary.1;
-            log.notes.push(Note {
-                fragment,
-                payload: Vec::new(),
-            });
-        }
-        drop(log);
+        plan_start(&mut partition.log.borrow_mut(), tp, start);
         self.mark_dirty(&partition);
         poll_fn(|cx| {
             let now = partition.log.borrow().start;
@@ -59,6 +43,24 @@ impl<D: Disk, C: Clock> Store<D, C> {
     }
 }
 
+fn plan_start<D: Disk>(log: &mut Log<D>, tp: TopicPartition, start: Offset) {
+    let planned = log.next_start.map_or(log.start, |next| next.start);
+    if start > planned {
+        let boundary = boundary_of(log, start);
+        log.next_start = Some(NextStart {
+            start,
+            boundary,
+            sequence: None,
+        });
+        let mut fragment = Fragment::plain(Kind::Start, tp, start, boundary.0);
+        fragment.chain_after = boundary.1;
+        log.notes.push(Note {
+            fragment,
+            payload: Vec::new(),
+        });
+    }
+}
+
 /// The last block boundary known in memory at or before `start`, and the chain there. Within the
 /// flushed part recovery walks from the flushed end, so the old boundary does.
 fn boundary_of<D: Disk>(log: &Log<D>, start: Offset) -> (Offset, ChainHash) {
@@ -67,7 +69,7 @@ fn boundary_of<D: Disk>(log: &Log<D>, start: Offset) -> (Offset, ChainHash) {
         .iter()
         .map(|held| (held.block.base, held.block.chain_before));
     let open = (log.open.base, log.open.chain_before);
-    let known = held.chain([open]).filter(|(base, _)| *base <= start).last();
+    let known = held.chain([open]).rfind(|(base, _)| *base <= start);
     let flushed = Some(log.flushed).filter(|(end, _)| *end <= start);
     known.or(flushed).unwrap_or(log.boundary)
 }
