@@ -1,16 +1,28 @@
 //! The housekeeper: one thread that prepares, places, recycles and unlinks files for all shards,
 //! so that no shard waits for a file system. It runs glommio where the kernel allows io_uring and
 //! plain system calls elsewhere; the jobs are the same code. It never touches a shard's memory:
-//! jobs and answers cross on one pair of SPSC rings for each shard.
+//! jobs and answers cross on one pair of SPSC rings for each shard, and a job's place in the ring
+//! of answers is reserved before it is sent, so an answer never waits.
+
+mod background;
+mod jobs;
+mod mail;
+mod stock;
+mod thread;
+mod under_way;
 
 use std::{io, path::PathBuf};
+
+pub use jobs::Keeper;
+pub use mail::{ChoreReceiver, ChoreSender, JOBS_MAX, WakeShard};
+pub use thread::{Backend, Housekeeper};
 
 use crate::{
     pool::{PreparedFile, SizeClass},
     types::TopicId,
 };
 
-/// What a shard may ask. The answer comes to the shard that asked, by [`Done`].
+/// What a shard may ask. Every job has exactly one answer, which goes to the shard that asked.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Job {
     /// A segment file, ready in the pool. Answer: [`Done::Segment`].
@@ -40,8 +52,8 @@ pub enum Job {
         /// Where it shall lie.
         target: PathBuf,
     },
-    /// Takes a segment file back that no operation and no reader lease holds (S7). No answer but
-    /// [`Done::Failed`].
+    /// Takes a segment file back that no operation and no reader lease holds (S7). Answer:
+    /// [`Done::Recycled`].
     Recycle {
         /// Where it lies.
         path: PathBuf,
@@ -69,6 +81,8 @@ pub enum Done {
     Journal(PreparedFile),
     /// A segment lies at its place; both directories are durable.
     Placed(PreparedFile),
+    /// The file lies in the pool or is unlinked, durably.
+    Recycled(PathBuf),
     /// The topic's files are gone, durably.
     TopicRemoved(TopicId),
     /// The file is gone, durably.
@@ -84,6 +98,31 @@ pub enum Done {
 
 /// A shard's way to the housekeeper.
 pub trait Chores {
-    /// Asks; a full ring gives the job back, to be tried again after the next [`Done`].
+    /// Asks. A job comes back when too many are under way: it is to be sent again after the next
+    /// answer.
     fn send(&self, job: Job) -> Result<(), Job>;
+}
+
+/// How urgent a job is: each class has its share of the housekeeper's time and of the disk.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Urgency {
+    /// A shard has to have it before it can go on.
+    Awaited,
+    /// It will be wanted: files made ready ahead of time.
+    Ahead,
+    /// Nobody waits: space that is given back.
+    Whenever,
+}
+
+impl Job {
+    pub(crate) fn urgency(&self) -> Urgency {
+        match self {
+            Job::PrepareSegment { .. }
+            | Job::PrepareJournal { .. }
+            | Job::RenewJournal { .. }
+            | Job::Place { .. } => Urgency::Awaited,
+            Job::Recycle { .. } => Urgency::Ahead,
+            Job::RemoveTopic { .. } | Job::Unlink { .. } => Urgency::Whenever,
+        }
+    }
 }

@@ -124,9 +124,11 @@ pub async fn place<D: Disk>(disk: &D, source: &Path, target: &Path) -> io::Resul
 /// Unlinks everything an earlier process left in the pool (S1) and says what it was.
 pub async fn clear_leftovers<D: Disk>(disk: &D, pool: &Path) -> io::Result<Vec<PathBuf>> {
     let mut cleared = Vec::new();
-    for class in disk.list(pool).await? {
-        cleared.extend(disk.list(&class).await?);
-        disk.remove(&class).await?;
+    for entry in disk.list(pool).await? {
+        // A plain file here lists as an empty directory or as none.
+        cleared.extend(disk.list(&entry).await.unwrap_or_default());
+        disk.remove(&entry).await?;
+        cleared.push(entry);
     }
     if !cleared.is_empty() {
         disk.sync_dir(pool).await?;

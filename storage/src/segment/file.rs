@@ -3,7 +3,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    io,
+    fmt, io,
     path::{Path, PathBuf},
 };
 
@@ -96,7 +96,6 @@ pub enum Found {
 }
 
 /// A segment file of one partition. Handles are shared; nothing is borrowed across an await.
-#[derive(Debug)]
 pub struct SegmentFile<D: Disk> {
     disk: D,
     file: D::File,
@@ -375,6 +374,16 @@ impl<D: Disk> SegmentFile<D> {
     pub async fn read_block(&self, entry: BlockEntry) -> Result<SealedBlock, SegmentError> {
         let buf = self.read_raw(entry).await?;
         self.verify(entry, Bytes::from_owner(buf))
+    }
+}
+
+impl<D: Disk> fmt::Debug for SegmentFile<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SegmentFile")
+            .field("path", &self.path)
+            .field("incarnation", &self.incarnation)
+            .field("blocks", &self.placed.get())
+            .finish_non_exhaustive()
     }
 }
 

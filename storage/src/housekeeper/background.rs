@@ -1,0 +1,149 @@
+//! The disk by way of glommio's rings, for the housekeeper only. Transfers go through buffers of
+//! glommio's own, so each costs a copy: the price of one job code for all disks, on a thread whose
+//! time nobody waits for.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    rc::Rc,
+};
+
+use glommio::io::{Directory, DmaFile, OpenOptions};
+
+use crate::disk::{
+    Disk, Flush, OpenMode,
+    aligned::AlignedBuf,
+    standard::{create_dir_now, list_now, remove_now},
+};
+
+/// A handle for use inside a glommio executor.
+#[derive(Clone, Debug, Default)]
+pub(super) struct BackgroundDisk;
+
+/// An open file; the last clone dropped closes it.
+#[derive(Clone, Debug)]
+pub(super) struct BackgroundFile {
+    file: Rc<DmaFile>,
+    len: u64,
+}
+
+/// Names are changed by blocking calls, which glommio gives to a thread of their own: an unlink of
+/// a large file must not hold up the jobs that shards wait for.
+async fn off_ring<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> T {
+    glommio::executor().spawn_blocking(call).await
+}
+
+impl Disk for BackgroundDisk {
+    type File = BackgroundFile;
+    type Buf = AlignedBuf;
+
+    fn buffer(&self, len: usize) -> AlignedBuf {
+        AlignedBuf::zeroed(len)
+    }
+
+    async fn open(&self, path: &Path, mode: OpenMode) -> io::Result<BackgroundFile> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(mode != OpenMode::Read);
+        options.create_new(matches!(mode, OpenMode::Create { .. }));
+        let file = options.dma_open(path).await.map_err(io::Error::from)?;
+        let len = match mode {
+            OpenMode::Create { len } => {
+                file.pre_allocate(len, false)
+                    .await
+                    .map_err(io::Error::from)?;
+                len
+            }
+            _ => file.file_size().await.map_err(io::Error::from)?,
+        };
+        Ok(BackgroundFile {
+            file: Rc::new(file),
+            len,
+        })
+    }
+
+    fn len(&self, file: &BackgroundFile) -> io::Result<u64> {
+        Ok(file.len)
+    }
+
+    async fn read(
+        &self,
+        file: &BackgroundFile,
+        position: u64,
+        mut buf: AlignedBuf,
+    ) -> (io::Result<()>, AlignedBuf) {
+        let result = match file.file.read_at_aligned(position, buf.len()).await {
+            Ok(read) if read.len() == buf.len() => {
+                buf.copy_from_slice(&read);
+                Ok(())
+            }
+            Ok(_) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Err(error) => Err(error.into()),
+        };
+        (result, buf)
+    }
+
+    async fn write(
+        &self,
+        file: &BackgroundFile,
+        position: u64,
+        buf: AlignedBuf,
+        flush: Flush,
+    ) -> (io::Result<()>, AlignedBuf) {
+        let written = write_all(&file.file, position, &buf).await;
+        let result = match (written, flush) {
+            // glommio has no RWF_DSYNC; a flush of the file is more than was asked for.
+            (Ok(()), Flush::Data) => file.file.fdatasync().await.map_err(io::Error::from),
+            (written, _) => written,
+        };
+        (result, buf)
+    }
+
+    async fn sync(&self, file: &BackgroundFile) -> io::Result<()> {
+        file.file.fdatasync().await.map_err(io::Error::from)
+    }
+
+    async fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let dir = Directory::open(dir).await.map_err(io::Error::from)?;
+        let synced = dir.sync().await.map_err(io::Error::from);
+        dir.close().await.map_err(io::Error::from)?;
+        synced
+    }
+
+    async fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        let dir = dir.to_owned();
+        off_ring(move || create_dir_now(&dir)).await
+    }
+
+    async fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
+        let dir = dir.to_owned();
+        off_ring(move || list_now(&dir)).await
+    }
+
+    async fn rename(&self, source: &Path, target: &Path) -> io::Result<()> {
+        let (source, target) = (source.to_owned(), target.to_owned());
+        off_ring(move || std::fs::rename(source, target)).await
+    }
+
+    async fn remove(&self, path: &Path) -> io::Result<()> {
+        let path = path.to_owned();
+        off_ring(move || remove_now(&path)).await
+    }
+}
+
+async fn write_all(file: &DmaFile, position: u64, bytes: &[u8]) -> io::Result<()> {
+    let mut done = 0;
+    while done < bytes.len() {
+        let rest = &bytes[done..];
+        let mut buf = file.alloc_dma_buffer(rest.len());
+        buf.as_bytes_mut().copy_from_slice(rest);
+        let written = file
+            .write_at(buf, position + done as u64)
+            .await
+            .map_err(io::Error::from)?;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        done += written;
+    }
+    Ok(())
+}

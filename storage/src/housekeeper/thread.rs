@@ -1,0 +1,298 @@
+//! The housekeeper's thread: which executor it runs, how jobs are spread over it, and how it ends.
+
+use std::{
+    fmt, io, panic,
+    path::PathBuf,
+    rc::Rc,
+    sync::{Arc, mpsc},
+    task::{Context, Wake, Waker},
+    thread,
+};
+
+use futures_util::FutureExt as _;
+use glommio::{Latency, LocalExecutor, LocalExecutorBuilder, Placement, Shares};
+
+use super::{
+    Job, Keeper, Urgency,
+    background::BackgroundDisk,
+    mail::{self, Bell, ChoreReceiver, ChoreSender, Mail, WakeShard},
+    under_way::UnderWay,
+};
+use crate::{
+    disk::{Disk, standard::StandardDisk},
+    hash::Incarnation,
+};
+
+/// Memory that glommio registers with its rings, which counts against the user's locked memory,
+/// once for each of its three rings: 192 KiB of the 6 MiB that all shards and it share. glommio
+/// takes no less; its default of 10 MiB would leave the shards nothing.
+const IO_MEMORY_BYTES: usize = 64 << 10;
+/// Operations in flight on each ring; jobs are few and each waits for itself.
+const RING_DEPTH: usize = 32;
+/// The least that glommio starts with.
+const MEMLOCK_MIN_BYTES: u64 = 512 << 10;
+/// How nice the thread is: a shard that wants a core gets it. 19 starved it on a busy machine.
+const NICENESS: i32 = 10;
+
+/// How the jobs are done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Backend {
+    /// A glommio executor with shares for each class of jobs.
+    Glommio,
+    /// Plain system calls, one job after the other.
+    Thread,
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Backend::Glommio => "glommio",
+            Backend::Thread => "thread",
+        })
+    }
+}
+
+/// The running housekeeper. Dropping it ends the thread, after the jobs it has begun.
+pub struct Housekeeper {
+    backend: Backend,
+    note: Option<String>,
+    bell: Arc<Bell>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+/// What the thread says when it is ready: how it runs, and why not with glommio.
+type Ready = io::Result<(Backend, Option<String>)>;
+
+impl Housekeeper {
+    /// Starts the thread and clears the pool. Gives the shards' ends in the order of `wakes`.
+    /// `uring` is false where the operator chose epoll: then glommio is not even tried.
+    pub fn start(
+        data: PathBuf,
+        wakes: Vec<WakeShard>,
+        uring: bool,
+    ) -> io::Result<(Housekeeper, Vec<(ChoreSender, ChoreReceiver)>)> {
+        let bell = Arc::<Bell>::default();
+        let (ends, mail) = mail::connect(wakes, &bell);
+        let (ready_in, ready_out) = mpsc::sync_channel(1);
+        let body = move || run(data, mail, uring, &ready_in);
+        let thread = thread::Builder::new()
+            .name("housekeeper".to_owned())
+            .spawn(body)?;
+        let gone = |_| io::Error::other("the housekeeper's thread ended while starting");
+        let (backend, note) = ready_out.recv().map_err(gone)??;
+        Ok((
+            Housekeeper {
+                backend,
+                note,
+                bell,
+                thread: Some(thread),
+            },
+            ends,
+        ))
+    }
+
+    /// How it runs.
+    #[must_use]
+    pub fn backend(&self) -> Backend {
+        self.backend
+    }
+
+    /// Why it does not run on glommio, with the remedy: for the log, once.
+    #[must_use]
+    pub fn note(&self) -> Option<&str> {
+        self.note.as_deref()
+    }
+
+    /// Ends the thread after the jobs it has begun; jobs that wait in the rings are dropped.
+    pub fn shutdown(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.bell.end();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the housekeeper's thread panicked; please report this");
+        }
+    }
+}
+
+impl Drop for Housekeeper {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn run(data: PathBuf, mail: Mail, uring: bool, ready: &mpsc::SyncSender<Ready>) {
+    // This thread only: Linux keeps niceness for each thread, and pid 0 is the caller.
+    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+        tracing::debug!(%error, "the housekeeper keeps its priority");
+    }
+    let note = match executor(uring) {
+        Ok(executor) => match run_on_glommio(&executor, data.clone(), mail, ready) {
+            Ok(()) => return,
+            Err((mail, note)) => return run_on_thread(data, mail, Some(note), ready),
+        },
+        Err(note) => note,
+    };
+    run_on_thread(data, mail, note, ready);
+}
+
+/// A glommio executor, or why there is none (nothing when none was wanted). glommio panics where
+/// the kernel refuses io_uring, so the kernel is asked first.
+fn executor(uring: bool) -> Result<LocalExecutor, Option<String>> {
+    if !uring {
+        return Err(None);
+    }
+    io_uring::IoUring::new(2).map_err(|error| {
+        Some(format!(
+            "the housekeeper runs without io_uring: {error}; allow io_uring_setup in the \
+             container's seccomp profile, or set kernel.io_uring_disabled=0"
+        ))
+    })?;
+    let locked = rustix::process::getrlimit(rustix::process::Resource::Memlock).current;
+    if let Some(bytes) = locked.filter(|&bytes| bytes < MEMLOCK_MIN_BYTES) {
+        return Err(Some(format!(
+            "the housekeeper runs without io_uring: {bytes} bytes of memory may be locked and \
+             glommio needs {MEMLOCK_MIN_BYTES}; raise it with `ulimit -l` or LimitMEMLOCK="
+        )));
+    }
+    let build = || {
+        LocalExecutorBuilder::new(Placement::Unbound)
+            .name("housekeeper")
+            .io_memory(IO_MEMORY_BYTES)
+            .ring_depth(RING_DEPTH)
+            .make()
+    };
+    let reason = match panic::catch_unwind(build) {
+        Ok(Ok(executor)) => return Ok(executor),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "glommio panicked".to_owned(),
+    };
+    Err(Some(format!(
+        "the housekeeper runs without io_uring: {reason}; see `ulimit -l`"
+    )))
+}
+
+/// Gives the mail back when glommio cannot work in this directory.
+fn run_on_glommio(
+    executor: &LocalExecutor,
+    data: PathBuf,
+    mail: Mail,
+    ready: &mpsc::SyncSender<Ready>,
+) -> Result<(), (Mail, String)> {
+    executor.run(async {
+        let keeper = Rc::new(Keeper::new(
+            BackgroundDisk,
+            data,
+            Box::new(Incarnation::random),
+        ));
+        if let Err(error) = keeper.start().await {
+            let note = format!("the housekeeper runs without io_uring: {error} in the pool");
+            return Err((mail, note));
+        }
+        if ready.send(Ok((Backend::Glommio, None))).is_err() {
+            return Ok(());
+        }
+        let queue = |name, shares| {
+            let shares = Shares::Static(shares);
+            glommio::executor().create_task_queue(shares, Latency::NotImportant, name)
+        };
+        let (awaited, ahead, whenever) = (
+            queue("awaited", 1000),
+            queue("ahead", 200),
+            queue("whenever", 100),
+        );
+        serve(&keeper, mail, |urgency, job| {
+            let lane = match urgency {
+                Urgency::Awaited => awaited,
+                Urgency::Ahead => ahead,
+                Urgency::Whenever => whenever,
+            };
+            match glommio::spawn_local_into(job, lane) {
+                Ok(task) => drop(task.detach()),
+                Err(error) => tracing::error!(%error, "a housekeeper job was lost; restart"),
+            }
+        })
+        .await;
+        Ok(())
+    })
+}
+
+fn run_on_thread(data: PathBuf, mail: Mail, note: Option<String>, ready: &mpsc::SyncSender<Ready>) {
+    let keeper = Keeper::new(StandardDisk::new(), data, Box::new(Incarnation::random));
+    let keeper = Rc::new(keeper);
+    run_parking(async {
+        let started = keeper.start().await.map(|()| (Backend::Thread, note));
+        let failed = started.is_err();
+        if ready.send(started).is_err() || failed {
+            return;
+        }
+        serve(&keeper, mail, |_, job| {
+            // Plain system calls never wait: the job is done after one poll.
+            let done = job.now_or_never();
+            assert!(
+                done.is_some(),
+                "a job on the plain disk has to be done at once"
+            );
+        })
+        .await;
+    });
+}
+
+/// Runs one future and parks the thread while it waits.
+fn run_parking(future: impl Future<Output = ()>) {
+    struct Unpark(thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut future = std::pin::pin!(future);
+    while future
+        .as_mut()
+        .poll(&mut Context::from_waker(&waker))
+        .is_pending()
+    {
+        thread::park();
+    }
+}
+
+type Task = std::pin::Pin<Box<dyn Future<Output = ()>>>;
+
+/// Takes jobs until the end is asked for, then waits for those under way.
+async fn serve<D: Disk>(keeper: &Rc<Keeper<D>>, mail: Mail, spawn: impl Fn(Urgency, Task)) {
+    let Mail { mut inbox, outbox } = mail;
+    let outbox = Rc::new(outbox);
+    let under_way = Rc::new(UnderWay::default());
+    while let Some((shard, job)) = inbox.next().await {
+        let class = match &job {
+            Job::PrepareSegment { class } => Some(*class),
+            _ => None,
+        };
+        let urgency = job.urgency();
+        let (keeper_, outbox, count) = (Rc::clone(keeper), Rc::clone(&outbox), under_way.begin());
+        spawn(
+            urgency,
+            Box::pin(async move {
+                let done = keeper_.run(job).await;
+                outbox.answer(shard, done);
+                drop(count);
+            }),
+        );
+        if let Some(class) = class {
+            let (keeper, count) = (Rc::clone(keeper), under_way.begin());
+            spawn(
+                Urgency::Ahead,
+                Box::pin(async move {
+                    while keeper.restock(class).await {}
+                    drop(count);
+                }),
+            );
+        }
+    }
+    under_way.none().await;
+    inbox.disarm();
+}
