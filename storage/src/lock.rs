@@ -109,7 +109,7 @@ impl DataLock {
                 tracing::warn!(
                     pid,
                     patience_s = patience.as_secs(),
-                    "the last process on this data is gone and its writes are still landing: waiting"
+                    "waiting: the last process on this data is gone, its writes are still landing"
                 );
             }
             thread::sleep(RETRY_INTERVAL);

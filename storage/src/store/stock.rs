@@ -66,7 +66,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
             Done::Segment(file) => self.take_ready(file),
             Done::Placed(file) => self.take_placed(file),
             Done::Journal(file) => self.take_journal(&file),
-            Done::TopicRemoved(_) | Done::Unlinked(_) => {}
+            Done::Recycled(_) | Done::TopicRemoved(_) | Done::Unlinked(_) => {}
             Done::Failed { job, error } => {
                 tracing::warn!(?job, %error, "housekeeping failed; asked again in a second");
                 self.stock.borrow_mut().failed.push(job);
