@@ -1,4 +1,5 @@
 //! Reactor and Kafka wire.
 
+pub mod frame;
 pub mod kafka;
 pub mod reactor;
