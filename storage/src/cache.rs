@@ -1,12 +1,17 @@
 //! The block cache of one shard: verified blocks in memory, up to a budget in bytes that also
 //! counts blocks which were evicted and are still being sent to someone.
 //!
-//! The policy is S3-FIFO: a block enters a small queue and moves to the main one only if it was
-//! read again before it left. A reader that walks a whole backlog once passes through the small
-//! queue, a tenth of the budget, and evicts no tail. Rejected: LRU, which such a reader flushes.
+//! The policy is S3-FIFO: a block that was read from disk enters a small queue and moves to the
+//! main one only if a second reader came before it left; a block just written is a tail and enters
+//! the main queue. A reader that walks a whole backlog once passes through the small queue, a tenth
+//! of the budget, and evicts no tail. Rejected: LRU, which such a reader flushes.
+//!
+//! A reader takes a large block in several fetches, each from a higher offset. That is one use: a
+//! use counts only if it starts where some reader has already been. (Were each fetch a use, every
+//! backlog reader would fill the main queue.)
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -15,7 +20,12 @@ use std::{
 
 use bytes::Bytes;
 
-use crate::{block::SealedBlock, disk::DiskBuf, hash::Incarnation, types::Position};
+use crate::{
+    block::SealedBlock,
+    disk::DiskBuf,
+    hash::Incarnation,
+    types::{Offset, Position},
+};
 
 /// Which block: the use of the file it lies in, and where.
 pub type CacheKey = (Incarnation, Position);
@@ -27,6 +37,8 @@ const USES_MAX: u8 = 3;
 /// Keys remembered after eviction from the small queue, for each block the main queue holds: a
 /// block that comes back soon goes straight to the main queue.
 const GHOSTS_PER_BLOCK: usize = 1;
+/// But at least so many, for a cache that is filling up.
+const GHOSTS_MIN: usize = 16;
 
 /// What the cache did so far.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -42,6 +54,8 @@ pub struct CacheCounters {
 struct Slot {
     block: SealedBlock,
     uses: u8,
+    /// The highest offset that somebody read it from.
+    read_from: Offset,
     main: bool,
 }
 
@@ -53,6 +67,8 @@ pub struct BlockCache {
     small: VecDeque<CacheKey>,
     main: VecDeque<CacheKey>,
     ghosts: VecDeque<CacheKey>,
+    /// The same keys; a key is a ghost while it is in here.
+    ghost_keys: HashSet<CacheKey>,
     small_bytes: usize,
     cached_bytes: usize,
     counters: CacheCounters,
@@ -88,6 +104,7 @@ impl BlockCache {
             small: VecDeque::new(),
             main: VecDeque::new(),
             ghosts: VecDeque::new(),
+            ghost_keys: HashSet::new(),
             small_bytes: 0,
             cached_bytes: 0,
             counters: CacheCounters::default(),
@@ -131,26 +148,40 @@ impl BlockCache {
         self.counters
     }
 
-    /// A block, if it is here.
-    pub fn get(&mut self, key: CacheKey) -> Option<SealedBlock> {
+    /// A block to be read from `from` on, if it is here.
+    pub fn get(&mut self, key: CacheKey, from: Offset) -> Option<SealedBlock> {
         let Some(slot) = self.slots.get_mut(&key) else {
             self.counters.misses += 1;
             return None;
         };
         self.counters.hits += 1;
-        slot.uses = (slot.uses + 1).min(USES_MAX);
+        if from <= slot.read_from {
+            slot.uses = (slot.uses + 1).min(USES_MAX);
+        } else {
+            slot.read_from = from;
+        }
         Some(slot.block.clone())
     }
 
-    /// Adds a block and evicts until the budget holds. Blocks still in somebody's hands free
-    /// nothing when they are evicted, so they can push the cache down to nothing, not past the
-    /// budget by more than themselves.
-    pub fn insert(&mut self, key: CacheKey, block: SealedBlock) {
+    /// Adds a block that was read from disk for someone who reads it from `from` on.
+    ///
+    /// Evicts until the budget holds. Blocks still in somebody's hands free nothing when they are
+    /// evicted, so they can push the cache down to this block, and past the budget by it alone.
+    pub fn insert(&mut self, key: CacheKey, from: Offset, block: SealedBlock) {
+        let main = self.ghost_keys.remove(&key);
+        self.add(key, from, block, main);
+    }
+
+    /// Adds a block that was just written: a tail, which its readers are about to ask for.
+    pub fn insert_written(&mut self, key: CacheKey, block: SealedBlock) {
+        let before_all = Offset(block.base().0 - 1);
+        self.add(key, before_all, block, true);
+    }
+
+    fn add(&mut self, key: CacheKey, read_from: Offset, block: SealedBlock, main: bool) {
         if block.len() > self.budget_bytes || self.slots.contains_key(&key) {
             return;
         }
-        let ghost = self.ghosts.iter().position(|&g| g == key);
-        let main = ghost.is_some_and(|i| self.ghosts.remove(i).is_some());
         let len = block.len();
         self.cached_bytes += len;
         self.slots.insert(
@@ -158,6 +189,7 @@ impl BlockCache {
             Slot {
                 block,
                 uses: 0,
+                read_from,
                 main,
             },
         );
@@ -180,6 +212,7 @@ impl BlockCache {
         for queue in [&mut self.small, &mut self.main, &mut self.ghosts] {
             queue.retain(|key| !gone(key));
         }
+        self.ghost_keys.retain(|key| !gone(key));
     }
 
     fn over_budget(&self) -> bool {
@@ -218,9 +251,12 @@ impl BlockCache {
         }
         self.remove(key);
         self.counters.evictions += 1;
-        self.ghosts.push_back(key);
-        while self.ghosts.len() > (self.main.len() * GHOSTS_PER_BLOCK).max(16) {
-            self.ghosts.pop_front();
+        if self.ghost_keys.insert(key) {
+            self.ghosts.push_back(key);
+        }
+        while self.ghosts.len() > (self.main.len() * GHOSTS_PER_BLOCK).max(GHOSTS_MIN) {
+            let oldest = self.ghosts.pop_front();
+            oldest.map(|key| self.ghost_keys.remove(&key));
         }
     }
 

@@ -32,9 +32,17 @@ fn leased(cache: &BlockCache, number: u64) -> SealedBlock {
     SealedBlock::verify(cache.lease(buf), FILE).unwrap()
 }
 
+fn base(number: u64) -> Offset {
+    Offset(i64::try_from(number).unwrap() * 1000)
+}
+
 fn add(cache: &mut BlockCache, number: u64) {
     let block = leased(cache, number);
-    cache.insert(key(number), block);
+    cache.insert(key(number), base(number), block);
+}
+
+fn get(cache: &mut BlockCache, number: u64) -> Option<SealedBlock> {
+    cache.get(key(number), base(number))
 }
 
 #[test]
@@ -45,7 +53,7 @@ fn budget_holds_over_cached_blocks() {
         assert!(cache.held_bytes() <= cache.budget_bytes());
         assert_eq!(cache.held_bytes(), cache.cached_bytes());
         assert_eq!(
-            cache.get(key(number)).unwrap().base(),
+            get(&mut cache, number).unwrap().base(),
             Offset(number as i64 * 1000)
         );
     }
@@ -60,29 +68,44 @@ fn budget_holds_over_cached_blocks() {
 fn reader_of_a_backlog_evicts_no_tail() {
     let mut cache = BlockCache::new(100 * 8192);
     for tail in 0..50 {
-        add(&mut cache, tail);
-        cache.get(key(tail)).unwrap();
+        let block = leased(&cache, tail);
+        cache.insert_written(key(tail), block);
     }
     for old in 1000..5000 {
-        if cache.get(key(old)).is_none() {
-            add(&mut cache, old);
-        }
-        if old % 100 == 0 {
-            // The tails' own readers come by now and then.
-            (0..50).for_each(|tail| drop(cache.get(key(tail))));
+        assert!(get(&mut cache, old).is_none());
+        add(&mut cache, old);
+        // The same reader takes the rest of the block in small fetches.
+        for step in 1..5 {
+            cache
+                .get(key(old), Offset(base(old).0 + step * 10))
+                .unwrap();
         }
     }
     let kept = (0..50)
-        .filter(|&tail| cache.get(key(tail)).is_some())
+        .filter(|&tail| get(&mut cache, tail).is_some())
         .count();
     assert_eq!(kept, 50);
+}
+
+#[test]
+fn block_with_a_second_reader_stays() {
+    let mut cache = BlockCache::new(100 * 8192);
+    for hot in 0..20 {
+        add(&mut cache, hot);
+        get(&mut cache, hot).unwrap();
+    }
+    (1000..1500).for_each(|cold| add(&mut cache, cold));
+    let kept = (0..20)
+        .filter(|&hot| get(&mut cache, hot).is_some())
+        .count();
+    assert_eq!(kept, 20);
 }
 
 #[test]
 fn block_in_use_counts_until_it_is_dropped() {
     let mut cache = BlockCache::new(10 * 8192);
     add(&mut cache, 0);
-    let sending = cache.get(key(0)).unwrap().payload();
+    let sending = get(&mut cache, 0).unwrap().payload();
     cache.forget(FILE);
     assert_eq!((cache.cached_bytes(), cache.held_bytes()), (0, 8192));
     for number in 1..30 {
@@ -105,7 +128,7 @@ fn leases_of_the_whole_budget_leave_the_newest_block_only() {
     for number in 0..5 {
         add(&mut cache, number);
         assert_eq!(cache.cached_bytes(), 8192);
-        assert!(cache.get(key(number)).is_some());
+        assert!(get(&mut cache, number).is_some());
     }
     drop(held);
 }
@@ -116,10 +139,10 @@ fn forgotten_file_is_gone_and_others_stay() {
     add(&mut cache, 1);
     let block = leased(&cache, 2);
     let other = (Incarnation(2), Position(2));
-    cache.insert(other, block);
+    cache.insert(other, Offset(2000), block);
     cache.forget(FILE);
-    assert!(cache.get(key(1)).is_none());
-    assert!(cache.get(other).is_some());
+    assert!(get(&mut cache, 1).is_none());
+    assert!(cache.get(other, Offset(2000)).is_some());
     assert_eq!(cache.counters().hits, 1);
 }
 
@@ -127,6 +150,6 @@ fn forgotten_file_is_gone_and_others_stay() {
 fn no_budget_caches_nothing() {
     let mut cache = BlockCache::new(0);
     add(&mut cache, 1);
-    assert!(cache.get(key(1)).is_none());
+    assert!(get(&mut cache, 1).is_none());
     assert_eq!(cache.held_bytes(), 0);
 }

@@ -137,7 +137,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
         let is_late =
             |entry: &BlockEntry| entry.next > start && entry.max_timestamp >= timestamp_ms;
         for entry in file.entries().into_iter().filter(is_late) {
-            let block = self.block(partition.tp, &file, entry).await?;
+            let block = self.block(partition.tp, &file, entry, entry.base).await?;
             let view = block.view();
             let view = view.map_err(|error| damaged(partition.tp, &file, entry, error))?;
             let from = view.seek_timestamp(timestamp_ms).unwrap_or(0);

@@ -160,7 +160,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
             Place::File(at) => match self.sealed(partition, at, from).await? {
                 Sealed::Gap(next) => Ok(cursor.take(Vec::new(), 0, Some(next))),
                 Sealed::Block(file, entry) => {
-                    let block = self.block(partition.tp, &file, entry).await?;
+                    let block = self.block(partition.tp, &file, entry, from).await?;
                     let slice = block.slice(from, until, bytes_left, at_least_one);
                     let slice =
                         slice.map_err(|error| damaged(partition.tp, &file, entry, error))?;
@@ -248,15 +248,16 @@ impl<D: Disk, C: Clock> Store<D, C> {
         Ok((kept.unwrap_or(file), row.next))
     }
 
-    /// A block, from the cache or by one read.
+    /// A block, from the cache or by one read, for someone who reads it from `from` on.
     pub(super) async fn block(
         &self,
         tp: TopicPartition,
         file: &SegmentFile<D>,
         entry: BlockEntry,
+        from: Offset,
     ) -> Result<SealedBlock, ReadError> {
         let key = (file.incarnation(), entry.position);
-        if let Some(block) = self.cache.borrow_mut().get(key) {
+        if let Some(block) = self.cache.borrow_mut().get(key, from) {
             return Ok(block);
         }
         let failed = |error| ReadError::Damaged {
@@ -267,7 +268,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
         self.count(|counters| counters.block_reads += 1);
         let bytes = self.cache.borrow().lease(buf);
         let block = file.verify(entry, bytes).map_err(failed)?;
-        self.cache.borrow_mut().insert(key, block.clone());
+        self.cache.borrow_mut().insert(key, from, block.clone());
         Ok(block)
     }
 }

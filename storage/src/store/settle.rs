@@ -5,6 +5,7 @@ use super::{
     operation::{Completion, SegmentWrite},
 };
 use crate::{
+    block::SealedBlock,
     disk::{Clock, Disk},
     housekeeper::Job,
     journal::{Flight, Touched, fragment::Kind, frame::Sequence},
@@ -158,8 +159,8 @@ impl<D: Disk, C: Clock> Store<D, C> {
             let start = (place.position.0 - position) as usize;
             let block = bytes.slice(start..start + place.block_bytes as usize);
             let entry = held.entry(place.position, place.block_bytes);
-            if let Ok(block) = file.verify(entry, block) {
-                cache.insert((file.incarnation(), place.position), block);
+            if let Ok(block) = SealedBlock::just_written(block, entry.base, entry.next) {
+                cache.insert_written((file.incarnation(), place.position), block);
             }
         }
     }
