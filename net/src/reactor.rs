@@ -98,6 +98,10 @@ impl Reactor {
     /// # Panics
     /// Inside of another reactor's `block_on`.
     pub fn block_on<F: Future>(&mut self, future: F) -> F::Output {
+        assert!(
+            !current::is_set(),
+            "a reactor already runs on this thread: spawn() on that one"
+        );
         let _entered = current::enter(Rc::clone(&self.core));
         self.core.run(future)
     }

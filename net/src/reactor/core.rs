@@ -103,6 +103,16 @@ impl Core {
         }
     }
 
+    /// Wakes another reactor through the ring, if both have one.
+    pub(crate) fn wake_other(&self, target: &Arc<Remote>) -> bool {
+        let sent = match &self.driver {
+            Driver::Ring(ring) => ring.wake_other(target),
+            Driver::Epoll(_) => false,
+        };
+        self.tally.eventfd_wakes.add(u64::from(!sent));
+        sent
+    }
+
     pub(crate) fn set_inbox(&self, probe: Box<dyn FnMut() -> bool>) -> Rc<Notify> {
         let notify = Rc::new(Notify::new());
         let inbox = Inbox {

@@ -5,7 +5,7 @@
 
 use std::{cell::RefCell, rc::Rc, sync::Arc};
 
-use super::{core::Core, driver::Driver, slab::Key, waker::Remote};
+use super::{core::Core, slab::Key, waker::Remote};
 
 thread_local! {
     static CURRENT: RefCell<Option<Rc<Core>>> = const { RefCell::new(None) };
@@ -36,13 +36,15 @@ pub(crate) fn wake_locally(remote: &Arc<Remote>, task: Key) -> bool {
 /// Sends a wake through this thread's ring to another's, if both have one.
 pub(crate) fn wake_through_ring(target: &Arc<Remote>) -> bool {
     let send = |current: &RefCell<Option<Rc<Core>>>| match &*current.borrow() {
-        Some(core) => match core.driver() {
-            Driver::Ring(ring) => ring.wake_other(target),
-            Driver::Epoll(_) => false,
-        },
+        Some(core) => core.wake_other(target),
         None => false,
     };
     CURRENT.try_with(send).unwrap_or(false)
+}
+
+/// Whether a reactor runs on this thread.
+pub(crate) fn is_set() -> bool {
+    CURRENT.with(|current| current.borrow().is_some())
 }
 
 /// Restores the previous reactor when dropped.

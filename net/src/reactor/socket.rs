@@ -1,12 +1,13 @@
 //! TCP sockets as the rest of the crate sees them, whichever backend runs.
 
 use std::{
+    cell::Cell,
     fmt, io,
     net::SocketAddr,
     ops::Deref,
     os::fd::{AsFd, OwnedFd},
     rc::Rc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -102,6 +103,7 @@ enum Listening {
 pub struct TcpListener {
     socket: Rc<OwnedFd>,
     via: Listening,
+    warned: Cell<Option<Instant>>,
 }
 
 impl TcpListener {
@@ -136,7 +138,11 @@ impl TcpListener {
             }
             Driver::Epoll(poller) => Listening::Epoll(poller.watch(Rc::clone(&socket))?),
         };
-        Ok(TcpListener { socket, via })
+        Ok(TcpListener {
+            socket,
+            via,
+            warned: Cell::new(None),
+        })
     }
 
     /// The address it is bound to, with the port that the kernel chose if it was asked to.
@@ -160,18 +166,31 @@ impl TcpListener {
             match fate(&error) {
                 Fate::NextConnection => {}
                 Fate::Pause => {
-                    tracing::warn!(
-                        %error,
-                        pause_ms = pause.as_millis() as u64,
-                        "cannot accept connections for now: close some, or raise the limit of \
-                         open files (ulimit -n) or memory"
-                    );
+                    self.warn_of(&error);
                     sleep(pause).await;
                     pause = (pause * 2).min(ACCEPT_PAUSE_MAX);
                 }
                 Fate::Final => return Err(error),
             }
         }
+    }
+
+    /// Once per [`ACCEPT_WARNING_INTERVAL`], however often it happens.
+    fn warn_of(&self, error: &io::Error) {
+        let now = Instant::now();
+        if self
+            .warned
+            .get()
+            .is_some_and(|at| now - at < ACCEPT_WARNING_INTERVAL)
+        {
+            return;
+        }
+        self.warned.set(Some(now));
+        tracing::warn!(
+            %error,
+            "cannot accept connections for now: close some, or raise the limit of open files \
+             (ulimit -n) or memory; they wait in the listen backlog meanwhile"
+        );
     }
 
     async fn accept_one(&self) -> io::Result<Rc<OwnedFd>> {
@@ -191,9 +210,10 @@ impl Drop for TcpListener {
     }
 }
 
-/// The first pause after an error that passes. It doubles: the warning comes once per pause.
+/// The first pause after an error that passes; it doubles up to the last.
 const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(50);
-const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(5);
+const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
+const ACCEPT_WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
 enum Fate {
     NextConnection,

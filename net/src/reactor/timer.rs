@@ -60,8 +60,17 @@ impl Timers {
         (entry.key().0 <= now).then(|| entry.remove())
     }
 
-    fn set(&self, entry: Entry, waker: Waker) {
-        let replaced = self.pending.borrow_mut().insert(entry, waker);
+    fn set(&self, entry: Entry, waker: &Waker) {
+        let mut pending = self.pending.borrow_mut();
+        // Mostly it is there: a sleep beside other futures is polled whenever they are.
+        if pending
+            .get(&entry)
+            .is_some_and(|kept| kept.will_wake(waker))
+        {
+            return;
+        }
+        let replaced = pending.insert(entry, waker.clone());
+        drop(pending);
         drop(replaced);
     }
 
@@ -103,7 +112,7 @@ impl Future for Sleep {
             timers.next.set(sequence + 1);
             (timers, (deadline, sequence))
         });
-        timers.set(*entry, context.waker().clone());
+        timers.set(*entry, context.waker());
         Poll::Pending
     }
 }

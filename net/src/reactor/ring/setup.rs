@@ -32,6 +32,9 @@ pub(crate) fn build(
 ) -> Result<Rc<Ring>, Refusal> {
     let ring = create(config.ring_entries, notes)?;
     require_operations(&ring)?;
+    // A filter may let the set-up pass and refuse the entering: better known now.
+    ring.submit()
+        .map_err(|error| refusal("io_uring_enter", &error))?;
     let receive_buffers = ReceiveBuffers::register(
         &ring.submitter(),
         config.receive_buffers,
@@ -97,7 +100,11 @@ fn require_operations(ring: &IoUring) -> Result<(), Refusal> {
     let complete = probe.is_supported(opcode::MsgRingData::CODE)
         && probe.is_supported(opcode::RecvMulti::CODE)
         && probe.is_supported(opcode::OpenAt::CODE);
-    if complete && ring.params().is_feature_nodrop() && ring.params().is_feature_ext_arg() {
+    let params = ring.params();
+    let modern = params.is_feature_nodrop()
+        && params.is_feature_ext_arg()
+        && params.is_feature_skip_cqe_on_success();
+    if complete && modern {
         return Ok(());
     }
     Err(Refusal {

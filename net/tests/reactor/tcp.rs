@@ -1,12 +1,9 @@
 //! Sockets of the reactor, on both backends.
-#![allow(clippy::unwrap_used)]
-
-mod reactor_support;
 
 use std::{rc::Rc, time::Duration};
 
+use crate::both::{loopback, on_both, pattern};
 use bytes::{Bytes, BytesMut};
-use reactor_support::{loopback, on_both, pattern};
 use spate_net::reactor::{Notify, TcpListener, TcpStream, now, sleep, spawn, timeout};
 
 const SOON: Duration = Duration::from_secs(20);

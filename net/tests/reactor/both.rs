@@ -1,5 +1,4 @@
 //! What the reactor's tests share: every test runs on both backends.
-#![allow(dead_code, clippy::unwrap_used)]
 
 use std::net::{Ipv4Addr, SocketAddr};
 

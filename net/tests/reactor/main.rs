@@ -1,0 +1,10 @@
+//! The reactor from outside, each behaviour on both backends.
+#![allow(clippy::unwrap_used)]
+
+mod both;
+mod fallbacks;
+mod files;
+mod lifecycle;
+mod tcp;
+mod timers;
+mod wakes;
