@@ -159,10 +159,7 @@ impl Ring {
                 drop(last);
             }
             Effect::Eventfd(operation) => self.woken_by_eventfd(operation),
-            Effect::OtherRing(target, operation) => {
-                self.woke_other(&target, completion.result);
-                drop(operation);
-            }
+            Effect::NotWoken(target) => self.could_not_wake(&target),
         }
     }
 

@@ -4,6 +4,10 @@
 //! A key outlives its value safely: a stale one finds nothing. That is what makes a late cancel or
 //! a late wake harmless; an index alone would hit whoever moved in.
 
+/// Slabs stay below; the indices from here on are for numbers beside the keys. Generations wrap, so
+/// only the index can tell them apart.
+const INDEX_MAX: u32 = u32::MAX - 15;
+
 /// Names one value of a [`Slab`], for ever.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Key {
@@ -21,6 +25,12 @@ impl Key {
     /// As one number, for the kernel's `user_data`.
     pub(crate) fn to_bits(self) -> u64 {
         u64::from(self.generation) << 32 | u64::from(self.index)
+    }
+
+    /// A number that no key has, made of one of the reserved indices and a payload.
+    pub(crate) const fn reserved(index: u32, payload: u32) -> u64 {
+        assert!(index >= INDEX_MAX, "slabs use the indices below");
+        (payload as u64) << 32 | index as u64
     }
 
     /// The inverse of [`Key::to_bits`].
@@ -74,7 +84,7 @@ impl<T> Slab<T> {
             None => {
                 let index = self.slots.len() as u32;
                 assert!(
-                    index < u32::MAX,
+                    index < INDEX_MAX,
                     "four billion slots: something leaks tasks"
                 );
                 self.slots.push(Slot {

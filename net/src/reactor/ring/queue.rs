@@ -27,11 +27,13 @@ use crate::reactor::{
     waker::Remote,
 };
 
-/// `user_data` of a wake sent by another ring.
-pub(crate) const WOKEN: u64 = u64::MAX - 1;
-/// `user_data` of cancel requests, whose own outcome is of no interest: the operation that they
-/// mean completes either way.
-const CANCEL: u64 = u64::MAX - 2;
+/// Low half of the `user_data` of a wake that another ring sent.
+const WOKEN: u32 = u32::MAX - 1;
+/// Of cancel requests, whose own outcome is of no interest: the operation that they mean completes
+/// either way.
+const CANCEL: u32 = u32::MAX - 2;
+/// Of wakes to other rings; the high half is the neighbour's number. Only failures complete.
+const WAKE_OTHER: u32 = u32::MAX - 3;
 
 const ENTER_GETEVENTS: u32 = 1;
 
@@ -50,8 +52,6 @@ pub(crate) enum Sink {
     Listener(Rc<accept::Shared>),
     /// The reactor itself: the eventfd other threads write to.
     Eventfd,
-    /// A wake for another ring; if it fails, that one's eventfd does it.
-    OtherRing(Arc<Remote>),
 }
 
 /// An operation from submission to final completion.
@@ -89,7 +89,8 @@ pub(crate) enum Effect {
     Stream(Rc<receive::Shared>, Option<Operation>),
     Listener(Rc<accept::Shared>, Option<Operation>),
     Eventfd(Operation),
-    OtherRing(Arc<Remote>, Operation),
+    /// This neighbour could not be woken through its ring.
+    NotWoken(Arc<Remote>),
 }
 
 /// What a poll of an operation finds.
@@ -102,6 +103,9 @@ pub(crate) enum Progress {
 pub(crate) struct Queue {
     ring: IoUring,
     operations: Slab<Operation>,
+    /// Everyone whom this ring has ever woken, as many as there are shards. They are kept, so that
+    /// a message never goes to a reused descriptor.
+    neighbours: Vec<Arc<Remote>>,
     /// Entries that found the submission queue full; they go first next turn, in order.
     backlog: VecDeque<squeue::Entry>,
 }
@@ -111,6 +115,7 @@ impl Queue {
         Queue {
             ring,
             operations: Slab::new(),
+            neighbours: Vec::new(),
             backlog: VecDeque::new(),
         }
     }
@@ -133,19 +138,37 @@ impl Queue {
     }
 
     pub(crate) fn cancel(&mut self, key: Key) {
-        self.push(
-            opcode::AsyncCancel::new(key.to_bits())
-                .build()
-                .user_data(CANCEL),
-        );
+        let entry = opcode::AsyncCancel::new(key.to_bits()).build();
+        self.push_silent(entry, Key::reserved(CANCEL, 0));
     }
 
     pub(crate) fn cancel_all(&mut self) {
         let everything = types::CancelBuilder::any();
+        let entry = opcode::AsyncCancel2::new(everything).build();
+        self.push_silent(entry, Key::reserved(CANCEL, 0));
+    }
+
+    /// Queues a message that ends another ring's wait. It costs that one a completion and this one
+    /// nothing, unless it fails.
+    pub(crate) fn wake_other(&mut self, target: &Arc<Remote>, ring: BorrowedFd<'_>) {
+        let known = self
+            .neighbours
+            .iter()
+            .position(|other| Arc::ptr_eq(other, target));
+        let neighbour = known.unwrap_or_else(|| {
+            self.neighbours.push(Arc::clone(target));
+            self.neighbours.len() - 1
+        });
+        let ring = types::Fd(ring.as_raw_fd());
+        let entry = opcode::MsgRingData::new(ring, 0, Key::reserved(WOKEN, 0), None).build();
+        self.push_silent(entry, Key::reserved(WAKE_OTHER, neighbour as u32));
+    }
+
+    fn push_silent(&mut self, entry: squeue::Entry, user_data: u64) {
         self.push(
-            opcode::AsyncCancel2::new(everything)
-                .build()
-                .user_data(CANCEL),
+            entry
+                .flags(squeue::Flags::SKIP_SUCCESS)
+                .user_data(user_data),
         );
     }
 
@@ -155,7 +178,8 @@ impl Queue {
             return;
         }
         // SAFETY: the entry points into heap memory and descriptors owned by a request that stays
-        // in `operations` until its final completion; cancels point nowhere.
+        // in `operations` until its final completion; the silent ones point nowhere, and the
+        // descriptor of a woken ring is kept in `neighbours`.
         let pushed = unsafe { self.ring.submission().push(&entry) };
         if pushed.is_err() {
             self.backlog.push_back(entry);
@@ -233,9 +257,11 @@ impl Queue {
 
     /// Books one completion and says what follows from it.
     pub(crate) fn settle(&mut self, completion: Completion) -> Effect {
-        match completion.user_data {
+        let (low, high) = (completion.user_data as u32, completion.user_data >> 32);
+        match low {
             WOKEN => return Effect::Woken,
             CANCEL => return Effect::Nothing,
+            WAKE_OTHER => return Effect::NotWoken(Arc::clone(&self.neighbours[high as usize])),
             _ => {}
         }
         let key = Key::from_bits(completion.user_data);
@@ -258,12 +284,11 @@ impl Queue {
                 let shared = Rc::clone(shared);
                 return Effect::Listener(shared, self.remove_final(key, completion));
             }
-            Sink::Orphan | Sink::Eventfd | Sink::OtherRing(_) => {}
+            Sink::Orphan | Sink::Eventfd => {}
         }
         let operation = self.operations.remove(key).expect("found above");
         match &operation.sink {
             Sink::Eventfd => Effect::Eventfd(operation),
-            Sink::OtherRing(target) => Effect::OtherRing(Arc::clone(target), operation),
             _ => Effect::Discard(operation),
         }
     }

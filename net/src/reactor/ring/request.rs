@@ -148,9 +148,6 @@ pub(crate) enum Request {
         remote: Arc<Remote>,
         count: Box<[u8; 8]>,
     },
-    WakeOther {
-        target: Arc<Remote>,
-    },
 }
 
 impl Request {
@@ -210,10 +207,6 @@ impl Request {
             Request::AwaitWake { remote, count } => {
                 let eventfd = types::Fd(remote.eventfd().as_raw_fd());
                 opcode::Read::new(eventfd, count.as_mut_ptr(), count.len() as u32).build()
-            }
-            Request::WakeOther { target } => {
-                let ring = target.ring().map_or(-1, |ring| ring.as_raw_fd());
-                opcode::MsgRingData::new(types::Fd(ring), 0, super::queue::WOKEN, None).build()
             }
             _ => unreachable!("socket requests are built by `entry`"),
         }

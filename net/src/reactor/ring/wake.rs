@@ -31,29 +31,20 @@ impl Ring {
         self.await_wake();
     }
 
-    /// Wakes another reactor through its ring; false if it has none.
+    /// Wakes another reactor through its ring; false if it has none, or if this one is closing.
     pub(crate) fn wake_other(&self, target: &Arc<Remote>) -> bool {
-        if target.ring().is_none() {
+        let Some(ring) = target.ring().filter(|_| !self.closing.get()) else {
             return false;
-        }
-        let request = Request::WakeOther {
-            target: Arc::clone(target),
         };
-        let started = self
-            .start(request, Sink::OtherRing(Arc::clone(target)))
-            .is_some();
-        if started {
-            self.tally().ring_wakes.add(1);
-        }
-        started
+        self.queue.borrow_mut().wake_other(target, ring);
+        self.tally.ring_wakes.add(1);
+        true
     }
 
-    /// A message may fail, for instance when the target's completion queue is full: its eventfd
+    /// A message may fail, for instance when the target runs out of memory for it: its eventfd
     /// always works.
-    pub(crate) fn woke_other(&self, target: &Remote, result: i32) {
-        if result < 0 {
-            target.wake_by_eventfd();
-            self.tally().eventfd_wakes.add(1);
-        }
+    pub(crate) fn could_not_wake(&self, target: &Remote) {
+        target.wake_by_eventfd();
+        self.tally.eventfd_wakes.add(1);
     }
 }
