@@ -25,13 +25,13 @@ fn outside_of_a_reactor_the_panic_says_what_to_do() {
 #[test]
 fn tasks_run_on_with_the_next_block_on() {
     on_both(|reactor| {
-        let task = reactor.block_on(async {
-            spawn(async {
-                sleep(Duration::from_millis(5)).await;
-                7
-            })
-        });
-        assert_eq!(reactor.block_on(task), 7);
+        let seven = async {
+            sleep(Duration::from_millis(5)).await;
+            7
+        };
+        let mut task = None;
+        reactor.block_on(async { task = Some(spawn(seven)) });
+        assert_eq!(reactor.block_on(task.take().unwrap()), 7);
     });
 }
 
