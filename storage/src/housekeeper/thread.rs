@@ -189,7 +189,10 @@ fn run_on_glommio(
             Box::new(Incarnation::random),
         ));
         if let Err(error) = keeper.start().await {
-            let note = format!("the housekeeper runs without io_uring: {error} in the pool");
+            let note = format!(
+                "the housekeeper runs without io_uring: {error}; it needs direct I/O in the data \
+                 directory, which ext4 and xfs allow"
+            );
             return Err((mail, note));
         }
         if ready.send(Ok((Backend::Glommio, None))).is_err() {
