@@ -5,6 +5,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::error::WireError;
+use super::header::encode_request;
 use super::primitives::{Reader, Writer, tagged_content};
 use super::versions::ApiRange;
 use super::{KafkaString, KafkaUuid};
@@ -36,6 +37,17 @@ pub trait Call: Message {
     const RANGE: ApiRange;
     /// What comes back.
     type Answer: Message;
+
+    /// The whole frame with size and header.
+    fn frame(
+        &self,
+        version: i16,
+        correlation_id: i32,
+        client_id: Option<&str>,
+    ) -> Result<Vec<Bytes>, WireError> {
+        let frame = encode_request(&Self::RANGE, version, correlation_id, client_id, self)?;
+        Ok(vec![frame])
+    }
 }
 
 /// Reads a request's body. Bytes behind the message are ignored, as Kafka does.

@@ -31,7 +31,7 @@ use crate::kafka::versions::{ApiKey, ApiRange};
 pub const RANGE: ApiRange = ApiRange::new(ApiKey::Fetch, 4, 18, 12);
 
 /// The first version that names topics by id.
-const IDS_FROM: i16 = 13;
+pub const IDS_FROM: i16 = 13;
 /// Sessions and the error of the whole answer.
 const SESSIONS_FROM: i16 = 7;
 const LOG_START_FROM: i16 = 5;

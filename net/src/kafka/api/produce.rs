@@ -23,7 +23,10 @@ mod response;
 pub use request::{PartitionData, ProduceRequest, TopicData};
 pub use response::{PartitionResponse, ProduceResponse, RecordError, TopicResponse};
 
+use bytes::Bytes;
+
 use super::Call;
+use crate::kafka::error::WireError;
 use crate::kafka::versions::{ApiKey, ApiRange};
 
 /// The served versions.
@@ -33,7 +36,7 @@ pub const RANGE: ApiRange = ApiRange {
 };
 
 /// The first version that names topics by id.
-const IDS_FROM: i16 = 13;
+pub const IDS_FROM: i16 = 13;
 
 /// The first version in which a client may send zstd.
 pub const ZSTD_FROM: i16 = 7;
@@ -41,4 +44,13 @@ pub const ZSTD_FROM: i16 = 7;
 impl Call for ProduceRequest {
     const RANGE: ApiRange = RANGE;
     type Answer = ProduceResponse;
+
+    fn frame(
+        &self,
+        version: i16,
+        correlation_id: i32,
+        client_id: Option<&str>,
+    ) -> Result<Vec<Bytes>, WireError> {
+        self.encode(version, correlation_id, client_id)
+    }
 }

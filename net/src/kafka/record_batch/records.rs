@@ -16,6 +16,8 @@ pub struct Records {
     base_timestamp: i64,
     append_time: Option<i64>,
     count: i32,
+    last_offset: i64,
+    is_control: bool,
 }
 
 /// One record.
@@ -73,7 +75,27 @@ impl Records {
             base_timestamp: header.base_timestamp(),
             append_time: header.is_log_append_time().then(|| header.max_timestamp()),
             count: header.record_count(),
+            last_offset: header.last_offset(),
+            is_control: header.is_control(),
         })
+    }
+
+    /// How many records there are.
+    #[must_use]
+    pub fn count(&self) -> i32 {
+        self.count
+    }
+
+    /// The offset of the batch's last record, even if compaction removed it: read on behind it.
+    #[must_use]
+    pub fn last_offset(&self) -> i64 {
+        self.last_offset
+    }
+
+    /// Whether these are the broker's markers, not for applications.
+    #[must_use]
+    pub fn is_control(&self) -> bool {
+        self.is_control
     }
 
     /// The records in order. After an error nothing more comes.

@@ -120,7 +120,8 @@ pub enum BatchError {
         /// The value.
         sequence: i32,
     },
-    /// The broker's timestamp from a client.
+    /// The broker's timestamp type from a client. Kafka would turn it into CreateTime; no producer
+    /// sends it, and the timestamps of such a batch mean nothing.
     #[error("clients may not set the timestamp type LogAppendTime")]
     LogAppendTime,
     /// A record that cannot be read.
