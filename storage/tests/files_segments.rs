@@ -6,10 +6,10 @@ mod files;
 
 use std::path::Path;
 
-use files::{fill, tp};
+use files::{batches, block, fill, meta, tp};
 use spate_storage::{
     disk::{
-        PAGE,
+        Disk as _, Flush, PAGE,
         simulated::{Crash, Fault, Operation, SimulatedDisk, Simulation},
     },
     hash::Incarnation,
@@ -184,6 +184,45 @@ fn s19_damaged_header_in_an_open_file_is_a_range_and_the_rest_serves() {
 }
 
 #[test]
+fn s19_damaged_end_of_a_closed_file_is_not_the_end_of_the_log() {
+    for close in [true, false] {
+        let sim = Simulation::new(13);
+        let (file, entries) = five_blocks(&sim, close);
+        for entry in &entries[3..] {
+            sim.disk().flip_bit(&file.path, entry.position.0 + 70, 0);
+        }
+        // The index, if there is one, is damaged as well.
+        sim.disk().flip_bit(&file.path, file.len - 1, 0);
+        let (disk, path) = (sim.disk(), file.path.clone());
+        let extent = (entries[4].end(), Offset(250));
+        let segment = sim.block_on(async move {
+            SegmentFile::open_closed(&disk, &path, INCARNATION, tp(), extent)
+                .await
+                .unwrap()
+        });
+        assert_eq!(segment.entries(), entries[..3]);
+        assert!(matches!(segment.find(Offset(150)), Found::Unreadable(_)));
+        assert!(matches!(segment.find(Offset(249)), Found::Unreadable(_)));
+        assert_eq!(segment.find(Offset(250)), Found::Beyond);
+    }
+}
+
+#[test]
+fn s19_index_that_ends_before_the_journal_says_leaves_the_rest_unreadable() {
+    let sim = Simulation::new(14);
+    let (file, entries) = five_blocks(&sim, true);
+    let (disk, path) = (sim.disk(), file.path.clone());
+    let extent = (Position(entries[4].end().0 + PAGE as u64), Offset(260));
+    let segment = sim.block_on(async move {
+        SegmentFile::open_closed(&disk, &path, INCARNATION, tp(), extent)
+            .await
+            .unwrap()
+    });
+    assert_eq!(segment.entries(), entries);
+    assert!(matches!(segment.find(Offset(255)), Found::Unreadable(_)));
+}
+
+#[test]
 fn s19_unreadable_sector_is_damage_too() {
     let sim = Simulation::new(7);
     let (file, entries) = five_blocks(&sim, false);
@@ -261,6 +300,48 @@ fn truncation_forgets_blocks_and_never_reuses_their_place() {
     segment.truncate(Offset(100));
     assert_eq!(segment.find(Offset(100)), Found::Beyond);
     assert_eq!(segment.reserve(PAGE), Some(entries[4].end()));
+}
+
+/// The blocks that a truncation cut are still in the file when it has no index.
+#[test]
+fn s6_truncated_blocks_do_not_come_back() {
+    let sim = Simulation::new(15);
+    let (file, entries) = five_blocks(&sim, false);
+    let (disk, opened) = (sim.disk(), file.clone());
+    let last = sim.block_on(async move {
+        let flushed = Some(entries[4].end());
+        let path = &opened.path;
+        let segment = SegmentFile::open(&disk, path, INCARNATION, tp(), flushed)
+            .await
+            .unwrap();
+        segment.truncate(Offset(100));
+        let pieces = batches(100, 2, 300);
+        let meta = meta(100, entries[1].chain_after, &pieces);
+        let buf = block(&disk, &meta, &pieces, INCARNATION);
+        let position = segment.reserve(buf.len()).unwrap();
+        let entry = BlockEntry::new(position, buf.len() as u32, &meta);
+        disk.write(segment.file(), position.0, buf, Flush::Data)
+            .await
+            .0
+            .unwrap();
+        entry
+    });
+    let segment = reopen(&sim, &file, Some(last.end())).unwrap();
+    let bases: Vec<_> = segment.entries().iter().map(|entry| entry.base.0).collect();
+    assert_eq!(bases, [0, 50, 100]);
+    assert_eq!(segment.find(Offset(110)), Found::Block(last));
+    let (disk, path) = (sim.disk(), file.path.clone());
+    let closed = sim.block_on(async move {
+        let extent = (last.end(), Offset(100));
+        SegmentFile::open_closed(&disk, &path, INCARNATION, tp(), extent)
+            .await
+            .unwrap()
+    });
+    assert_eq!(
+        closed.find(Offset(100)),
+        Found::Beyond,
+        "cut again, and nothing came after"
+    );
 }
 
 #[test]

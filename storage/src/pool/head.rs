@@ -31,6 +31,16 @@ pub enum FileKind {
     Journal,
 }
 
+impl FileKind {
+    /// As it stands in the head page.
+    pub(crate) fn number(self) -> u32 {
+        match self {
+            FileKind::Segment => 1,
+            FileKind::Journal => 2,
+        }
+    }
+}
+
 /// A file's head page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FileHead {
@@ -74,14 +84,10 @@ impl FileHead {
     /// When `page` is not exactly [`PAGE`] long.
     pub fn encode(&self, page: &mut [u8]) {
         assert_eq!(page.len(), PAGE);
-        let kind: u32 = match self.kind {
-            FileKind::Segment => 1,
-            FileKind::Journal => 2,
-        };
         page.fill(0);
         page[..8].copy_from_slice(&MAGIC.to_le_bytes());
         page[8..12].copy_from_slice(&FORMAT.to_le_bytes());
-        page[12..16].copy_from_slice(&kind.to_le_bytes());
+        page[12..16].copy_from_slice(&self.kind.number().to_le_bytes());
         page[16..24].copy_from_slice(&self.incarnation.0.to_le_bytes());
         page[24..32].copy_from_slice(&self.len.to_le_bytes());
         let sum = hash::checksum(self.incarnation, &page[..CHECKSUM_AT]);

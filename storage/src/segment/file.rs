@@ -17,7 +17,7 @@ use crate::{
     block::{BlockError, SealedBlock},
     disk::{Disk, Flush, OpenMode, PAGE},
     hash::Incarnation,
-    pool::{self, FileHead, FileKind, HeadError, PreparedFile},
+    pool::{self, FileKind, HeadError, PreparedFile},
     types::{Offset, Position, TopicPartition},
 };
 
@@ -84,6 +84,9 @@ pub enum SegmentError {
     },
 }
 
+/// What is said of blocks that an index does not name and the journal does.
+const MISSING: &str = "the file's index does not know these blocks";
+
 /// What a file knows about an offset.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Found {
@@ -135,9 +138,8 @@ impl<D: Disk> SegmentFile<D> {
         ))
     }
 
-    /// Opens a file that a journal row names. `flushed` is the end of its flushed blocks for the
-    /// file that is written to; nothing for a closed one, whose index says so, or else every block
-    /// of it that verifies is taken.
+    /// Opens a file whose blocks are flushed up to `flushed`; more are written behind it. Without
+    /// `flushed` the file is only read, and every block of it that verifies is taken.
     pub async fn open(
         disk: &D,
         path: &Path,
@@ -150,34 +152,75 @@ impl<D: Disk> SegmentFile<D> {
         } else {
             OpenMode::Read
         };
-        let file = disk.open(path, mode).await.map_err(at(path, Position(0)))?;
-        let head = verified_head(disk, &file, path, incarnation).await?;
-        let len = disk.len(&file).map_err(at(path, Position(0)))?;
+        let (file, prepared) = opened(disk, path, incarnation, mode).await?;
         let indexed = match flushed {
-            None => read_index(disk, &file, len, incarnation)
-                .await
-                .map_err(at(path, Position(len))),
-            Some(_) => Ok(None),
-        }?;
+            None => read_index(disk, &file, &prepared).await,
+            Some(_) => None,
+        };
         let (entries, mut damages) = match indexed {
             Some(entries) => (entries, Vec::new()),
             None => {
-                let until = Position(flushed.map_or(len, |p| p.0.min(len)));
+                let until = Position(flushed.map_or(prepared.len, |p| p.0.min(prepared.len)));
                 scan::scan(disk, &file, incarnation, tp, until).await
             }
         };
         if flushed.is_none() {
-            // What follows a closed file's last block is the part that was never written.
+            // What follows the last block may never have been written: nobody knows here.
             damages.retain(|damage| damage.next.is_some() || entries.is_empty());
         }
         let end = flushed.or_else(|| entries.last().map(BlockEntry::end));
-        let prepared = PreparedFile {
-            path: path.to_owned(),
-            kind: head.kind,
-            len,
-            incarnation,
-        };
         let end = end.unwrap_or(Position(PAGE as u64));
+        Ok(Self::new(
+            disk,
+            file,
+            &prepared,
+            tp,
+            end,
+            (entries, damages),
+        ))
+    }
+
+    /// Opens a file that is not written to any more and whose blocks, says the journal, end at
+    /// `end` and reach up to `next`. By its index, or without one by its headers; whatever of it
+    /// is not found is damage (S19), never taken for the end of the log.
+    pub async fn open_closed(
+        disk: &D,
+        path: &Path,
+        incarnation: Incarnation,
+        tp: TopicPartition,
+        (end, next): (Position, Offset),
+    ) -> Result<SegmentFile<D>, SegmentError> {
+        let (file, prepared) = opened(disk, path, incarnation, OpenMode::Read).await?;
+        let indexed = read_index(disk, &file, &prepared).await;
+        let (mut entries, mut damages) = match indexed {
+            Some(entries) => (entries, Vec::new()),
+            None => {
+                let until = Position(end.0.min(prepared.len));
+                scan::scan(disk, &file, incarnation, tp, until).await
+            }
+        };
+        entries.retain(|entry| entry.base < next);
+        let known = entries.last().map(|entry| entry.next);
+        if known.is_none_or(|known| known < next) {
+            let start = entries
+                .last()
+                .map_or(Position(PAGE as u64), BlockEntry::end);
+            let missing = Damage {
+                start,
+                end,
+                base: known,
+                next: None,
+                reason: MISSING.to_owned(),
+            };
+            // The scan has said what is wrong there, if there was one.
+            let tail = damages
+                .pop_if(|damage| damage.next.is_none())
+                .unwrap_or(missing);
+            damages.push(Damage {
+                next: Some(next),
+                ..tail
+            });
+        }
         Ok(Self::new(
             disk,
             file,
@@ -395,14 +438,16 @@ fn at(path: &Path, position: Position) -> impl FnOnce(io::Error) -> SegmentError
     }
 }
 
-async fn verified_head<D: Disk>(
+/// Opens a file in its present use.
+async fn opened<D: Disk>(
     disk: &D,
-    file: &D::File,
     path: &Path,
     incarnation: Incarnation,
-) -> Result<FileHead, SegmentError> {
-    let path = path.to_owned();
-    match pool::read_head(disk, file).await {
+    mode: OpenMode,
+) -> Result<(D::File, PreparedFile), SegmentError> {
+    let file = disk.open(path, mode).await.map_err(at(path, Position(0)))?;
+    let (kind, path) = (FileKind::Segment, path.to_owned());
+    match pool::read_head(disk, &file).await {
         Err(error) => Err(SegmentError::Head { path, error }),
         Ok(head) if head.incarnation != incarnation => {
             let (expected, found) = (incarnation, head.incarnation);
@@ -412,31 +457,39 @@ async fn verified_head<D: Disk>(
                 found,
             })
         }
-        Ok(head) if head.kind != FileKind::Segment => Err(SegmentError::Head {
+        Ok(head) if head.kind != kind => Err(SegmentError::Head {
             path,
-            error: HeadError::Kind(2),
+            error: HeadError::Kind(head.kind.number()),
         }),
-        Ok(head) => Ok(head),
+        Ok(_) => {
+            let len = disk.len(&file).map_err(at(&path, Position(0)))?;
+            Ok((
+                file,
+                PreparedFile {
+                    path,
+                    kind,
+                    len,
+                    incarnation,
+                },
+            ))
+        }
     }
 }
 
+/// The index, if there is one that verifies. One that cannot be read is as good as none: the
+/// headers say the same.
 async fn read_index<D: Disk>(
     disk: &D,
     file: &D::File,
-    file_len: u64,
-    incarnation: Incarnation,
-) -> io::Result<Option<Vec<BlockEntry>>> {
-    let Some(tail_at) = file_len.checked_sub(PAGE as u64) else {
-        return Ok(None);
-    };
+    prepared: &PreparedFile,
+) -> Option<Vec<BlockEntry>> {
+    let tail_at = prepared.len.checked_sub(PAGE as u64)?;
     let (read, tail) = disk.read(file, tail_at, disk.buffer(PAGE)).await;
-    read?;
-    let Some(len) = index::len_of_tail(tail.as_ref(), file_len) else {
-        return Ok(None);
-    };
+    read.ok()?;
+    let len = index::len_of_tail(tail.as_ref(), prepared.len)?;
     let (read, bytes) = disk
-        .read(file, file_len - len as u64, disk.buffer(len))
+        .read(file, prepared.len - len as u64, disk.buffer(len))
         .await;
-    read?;
-    Ok(index::decode(bytes.as_ref(), incarnation))
+    read.ok()?;
+    index::decode(bytes.as_ref(), prepared.incarnation)
 }

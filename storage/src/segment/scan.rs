@@ -50,6 +50,8 @@ pub async fn scan<D: Disk>(
                     });
                 }
                 position = entry.end();
+                // Blocks that a truncation cut stay in the file; what took their offsets follows.
+                entries.truncate(entries.partition_point(|e| e.base < entry.base));
                 entries.push(entry);
             }
             Err(reason) => {

@@ -229,8 +229,13 @@ impl<D: Disk, C: Clock> Store<D, C> {
         if let Some(file) = known {
             return Ok((file, row.next));
         }
-        let flushed = is_last.then_some(row.end);
-        let opened = SegmentFile::open(&self.disk, &path, row.incarnation, tp, flushed).await;
+        let opened = if is_last {
+            let flushed = Some(row.end);
+            SegmentFile::open(&self.disk, &path, row.incarnation, tp, flushed).await
+        } else {
+            let extent = (row.end, row.next);
+            SegmentFile::open_closed(&self.disk, &path, row.incarnation, tp, extent).await
+        };
         let file = Rc::new(opened.map_err(|e| ReadError::Damaged {
             tp,
             error: Rc::new(e),
