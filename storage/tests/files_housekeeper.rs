@@ -251,6 +251,11 @@ fn s10_failure_is_answered_and_hands_nothing_out() {
             panic!("{operation:?}: {done:?}")
         };
         assert_eq!((failed, error.raw_os_error()), (job.clone(), Some(5)));
+        assert_eq!(
+            sim.disk().files(),
+            [],
+            "{operation:?} left a half-made file"
+        );
     }
     sim.disk().limit_space(PAGE as u64);
     let job = Job::PrepareSegment {

@@ -34,8 +34,8 @@ impl SealedBlock {
         })
     }
 
-    /// A block whose bytes this process has just encoded: only its lengths are read. Hashing the
-    /// payload once more would cost a tenth of what a produced byte costs.
+    /// A block whose bytes this process has just encoded: only its lengths are read. Its
+    /// payload has just been hashed, and that once more would be felt on the way of every record.
     pub fn just_written(bytes: Bytes, base: Offset, next: Offset) -> Result<Self, BlockError> {
         let prefix = Prefix::parse(&bytes)?;
         Ok(SealedBlock {

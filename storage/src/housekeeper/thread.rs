@@ -31,7 +31,7 @@ const IO_MEMORY_BYTES: usize = 64 << 10;
 const RING_DEPTH: usize = 32;
 /// The least that glommio starts with.
 const MEMLOCK_MIN_BYTES: u64 = 512 << 10;
-/// How nice the thread is: a shard that wants a core gets it. 19 starved it on a busy machine.
+/// How nice the thread is: a shard that wants a core gets it, and seals still get their files.
 const NICENESS: i32 = 10;
 
 /// How the jobs are done.

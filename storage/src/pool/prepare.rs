@@ -12,8 +12,8 @@ use crate::{
     hash::Incarnation,
 };
 
-/// Zeros are written in pieces of this size: large enough for a disk's full speed, small enough to
-/// leave the disk to others in between. 4 MiB made a shard's flush wait 3 ms longer.
+/// Zeros are written in pieces of this size: large enough for a disk's full speed, and a shard's
+/// flush never queues behind more than one of them.
 const FILL_BYTES: usize = 512 << 10;
 
 /// What a new file's blocks hold.
@@ -26,7 +26,7 @@ pub enum Filling {
 }
 
 /// Creates a file of `len` bytes in `dir` (which is created if missing), named for its
-/// incarnation.
+/// incarnation. On failure the file is removed again: a full disk must not stay full of halves.
 pub async fn prepare<D: Disk>(
     disk: &D,
     dir: &Path,
@@ -37,40 +37,56 @@ pub async fn prepare<D: Disk>(
 ) -> io::Result<PreparedFile> {
     disk.create_dir(dir).await?;
     let path = dir.join(incarnation.to_string());
-    let file = disk.open(&path, OpenMode::Create { len }).await?;
-    if filling == Filling::Zeros {
-        let mut zeros = disk.buffer(FILL_BYTES.min(len as usize));
-        zeros.as_mut().fill(0);
-        let mut position = 0;
-        while position < len {
-            if (len - position) < zeros.as_ref().len() as u64 {
-                zeros = disk.buffer((len - position) as usize);
-                zeros.as_mut().fill(0);
-            }
-            let (written, buf) = disk.write(&file, position, zeros, Flush::No).await;
-            written?;
-            zeros = buf;
-            position += zeros.as_ref().len() as u64;
+    let head = FileHead {
+        kind,
+        incarnation,
+        len,
+    };
+    if let Err(error) = create(disk, dir, &path, head, filling).await {
+        if let Err(also) = disk.remove(&path).await {
+            tracing::debug!(path = %path.display(), %also, "an unfinished file stays until a start");
         }
+        return Err(error);
     }
-    write_head(
-        disk,
-        &file,
-        FileHead {
-            kind,
-            incarnation,
-            len,
-        },
-    )
-    .await?;
-    disk.sync(&file).await?;
-    disk.sync_dir(dir).await?;
     Ok(PreparedFile {
         path,
         kind,
         len,
         incarnation,
     })
+}
+
+async fn create<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    path: &Path,
+    head: FileHead,
+    filling: Filling,
+) -> io::Result<()> {
+    let file = disk.open(path, OpenMode::Create { len: head.len }).await?;
+    if filling == Filling::Zeros {
+        write_zeros(disk, &file, head.len).await?;
+    }
+    write_head(disk, &file, head).await?;
+    disk.sync(&file).await?;
+    disk.sync_dir(dir).await
+}
+
+async fn write_zeros<D: Disk>(disk: &D, file: &D::File, len: u64) -> io::Result<()> {
+    let mut position = 0;
+    let mut zeros = disk.buffer(0);
+    while position < len {
+        let piece = (len - position).min(FILL_BYTES as u64) as usize;
+        if zeros.as_ref().len() != piece {
+            zeros = disk.buffer(piece);
+            zeros.as_mut().fill(0);
+        }
+        let (written, buf) = disk.write(file, position, zeros, Flush::No).await;
+        written?;
+        zeros = buf;
+        position += piece as u64;
+    }
+    Ok(())
 }
 
 async fn write_head<D: Disk>(disk: &D, file: &D::File, head: FileHead) -> io::Result<()> {
