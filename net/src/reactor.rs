@@ -7,6 +7,23 @@
 //!
 //! An operation owns its buffer and its descriptor until the kernel has let go of them, also when
 //! the future that asked is dropped; dropping the reactor waits for all of them.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use spate_net::reactor::{Reactor, ReactorConfig, TcpListener, TcpStream, spawn};
+//!
+//! let mut reactor = Reactor::new(&ReactorConfig::default())?;
+//! let answer = reactor.block_on(async {
+//!     let listener = TcpListener::bind(([127, 0, 0, 1], 0).into(), false)?;
+//!     let client = spawn(TcpStream::connect(listener.local_addr()?));
+//!     let (server, _peer) = listener.accept().await?;
+//!     server.send(vec!["hello".into()]).await?;
+//!     client.await?.receive().await
+//! })?;
+//! assert_eq!(&answer[..], b"hello");
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod buffers;
 mod config;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    buffers::DmaBuf,
+    buffers::{DMA_ALIGN, DmaBuf},
     current,
     driver::Driver,
     epoll,
@@ -78,8 +78,12 @@ impl File {
             descriptor: opened?,
             direct,
         };
-        if let Some(len) = options.create_len.filter(|len| *len > 0) {
-            file.allocate(len).await?;
+        if let Some(len) = options.create_len.filter(|len| *len > 0)
+            && let Err(error) = file.allocate(len).await
+        {
+            // Or the next attempt would find it in its way.
+            let _ = rustix::fs::unlink(path);
+            return Err(error);
         }
         Ok(file)
     }
@@ -183,6 +187,18 @@ fn flags(options: FileOptions, direct: bool) -> i32 {
     };
     let direct = if direct { libc::O_DIRECT } else { 0 };
     access | create | direct | libc::O_CLOEXEC
+}
+
+/// Where a transfer of `len` bytes goes on that had moved `done` and now moved `n` more: direct
+/// transfers only start on page boundaries, so up to a page is moved again. No progress by that
+/// measure means that the file (or the disk) ends here.
+pub(crate) fn resume(done: usize, n: usize, len: usize) -> usize {
+    let end = done + n;
+    if end >= len {
+        len
+    } else {
+        end - end % DMA_ALIGN
+    }
 }
 
 fn refuses_direct(error: &io::Error) -> bool {

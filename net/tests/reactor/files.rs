@@ -193,3 +193,37 @@ fn dropping_the_reactor_waits_for_writes_in_flight() {
         });
     }
 }
+
+#[test]
+fn file_that_ends_within_a_page_is_an_unexpected_end() {
+    on_both(|reactor| {
+        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, pattern(5000, 1)).unwrap();
+        reactor.block_on(async {
+            let options = FileOptions {
+                direct: true,
+                ..FileOptions::default()
+            };
+            let file = File::open(&path, options).await.unwrap();
+            let (outcome, buf) = file.read(0, dma_buffer(8192)).await;
+            assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+            assert!(buf[..4096] == pattern(5000, 1)[..4096]);
+        });
+    });
+}
+
+#[test]
+fn file_that_cannot_be_allocated_is_not_left_behind() {
+    on_both(|reactor| {
+        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let path = dir.path().join("file");
+        let options = FileOptions {
+            create_len: Some(1 << 50),
+            ..CREATE
+        };
+        let opened = reactor.block_on(File::open(&path, options));
+        assert!(opened.is_err());
+        assert!(!path.exists());
+    });
+}

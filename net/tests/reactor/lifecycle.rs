@@ -161,3 +161,16 @@ fn idle_reactor_parks() {
         assert!(turns < 10, "{turns} turns while nothing happened");
     });
 }
+
+#[test]
+fn nested_block_on_is_refused() {
+    let mut outer = Reactor::new(&config(crate::both::BOTH[0])).unwrap();
+    outer.block_on(async {
+        let mut inner = Reactor::new(&config(crate::both::BOTH[1])).unwrap();
+        let nested = catch_unwind(AssertUnwindSafe(|| inner.block_on(async {})));
+        assert!(nested.is_err());
+        // And dropping it here leaves the outer one in charge.
+        drop(inner);
+        sleep(Duration::from_millis(1)).await;
+    });
+}

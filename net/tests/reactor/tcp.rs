@@ -298,3 +298,25 @@ fn steady_turns_enter_the_kernel_once() {
         assert!(counters.completions > 1000, "{counters:?}");
     });
 }
+
+#[test]
+fn flood_beyond_the_shared_buffers_loses_nothing() {
+    on_both(|reactor| {
+        reactor.block_on(async {
+            let mut readers = Vec::new();
+            for n in 0..6u32 {
+                let (server, client) = pair().await;
+                let sent = Bytes::from(pattern(3_000_000, n));
+                let expected = sent.clone();
+                spawn(async move { client.send(vec![sent]).await }).detach();
+                readers.push(spawn(async move {
+                    let all = receive_exactly(&server, expected.len()).await;
+                    assert!(all[..] == expected[..], "bytes differ");
+                }));
+            }
+            for reader in readers {
+                timeout(SOON, reader).await.unwrap();
+            }
+        });
+    });
+}

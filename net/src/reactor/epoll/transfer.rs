@@ -15,7 +15,7 @@ use rustix::{
     io::{Errno, ReadWriteFlags, preadv2, pwritev2},
 };
 
-use crate::reactor::{buffers::DmaBuf, executor::yield_now};
+use crate::reactor::{buffers::DmaBuf, executor::yield_now, file::resume};
 
 /// Fills `buf` from `position`.
 pub(crate) async fn read(
@@ -29,8 +29,8 @@ pub(crate) async fn read(
 }
 
 fn read_all(file: &OwnedFd, position: u64, buf: &mut [u8]) -> io::Result<()> {
-    let mut done = 0;
-    while done < buf.len() {
+    let (mut done, len) = (0, buf.len());
+    while done < len {
         let mut rest = [IoSliceMut::new(&mut buf[done..])];
         match preadv2(
             file,
@@ -38,8 +38,7 @@ fn read_all(file: &OwnedFd, position: u64, buf: &mut [u8]) -> io::Result<()> {
             position + done as u64,
             ReadWriteFlags::empty(),
         ) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(n) => done += n,
+            Ok(n) => done = advance(done, n, len, io::ErrorKind::UnexpectedEof)?,
             Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
@@ -65,17 +64,25 @@ fn write_all(file: &OwnedFd, position: u64, buf: &[u8], flush: bool) -> io::Resu
     } else {
         ReadWriteFlags::empty()
     };
-    let mut done = 0;
-    while done < buf.len() {
+    let (mut done, len) = (0, buf.len());
+    while done < len {
         let rest = [IoSlice::new(&buf[done..])];
         match pwritev2(file, &rest, position + done as u64, flags) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(n) => done += n,
+            Ok(n) => done = advance(done, n, len, io::ErrorKind::WriteZero)?,
             Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
     }
     Ok(())
+}
+
+fn advance(done: usize, n: usize, len: usize, stuck: io::ErrorKind) -> io::Result<usize> {
+    let next = resume(done, n, len);
+    if next == done {
+        Err(stuck.into())
+    } else {
+        Ok(next)
+    }
 }
 
 /// `fdatasync`.

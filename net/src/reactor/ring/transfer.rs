@@ -8,7 +8,10 @@ use super::{
     Ring,
     request::{Request, Transfer, own_descriptor},
 };
-use crate::reactor::{buffers::DmaBuf, file::path_to_c};
+use crate::reactor::{
+    buffers::DmaBuf,
+    file::{path_to_c, resume},
+};
 
 impl Ring {
     fn transfer(&self, file: &Rc<OwnedFd>, position: u64, buf: DmaBuf) -> Transfer {
@@ -37,10 +40,8 @@ pub(crate) async fn read(
             unreachable!("a request comes back as it went")
         };
         transfer = back;
-        match moved(result) {
-            Ok(Some(0)) => return (Err(io::ErrorKind::UnexpectedEof.into()), transfer.buf),
-            Ok(n) => transfer.done += n.unwrap_or(0),
-            Err(error) => return (Err(error), transfer.buf),
+        if let Err(error) = transfer.advance(result, io::ErrorKind::UnexpectedEof) {
+            return (Err(error), transfer.buf);
         }
     }
     (Ok(()), transfer.buf)
@@ -64,21 +65,24 @@ pub(crate) async fn write(
             unreachable!("a request comes back as it went")
         };
         transfer = back;
-        match moved(result) {
-            Ok(Some(0)) => return (Err(io::ErrorKind::WriteZero.into()), transfer.buf),
-            Ok(n) => transfer.done += n.unwrap_or(0),
-            Err(error) => return (Err(error), transfer.buf),
+        if let Err(error) = transfer.advance(result, io::ErrorKind::WriteZero) {
+            return (Err(error), transfer.buf);
         }
     }
     (Ok(()), transfer.buf)
 }
 
-/// `None` if the kernel only asks to try again.
-fn moved(result: i32) -> io::Result<Option<usize>> {
-    match result {
-        n if n >= 0 => Ok(Some(n as usize)),
-        n if n == -libc::EINTR || n == -libc::EAGAIN => Ok(None),
-        n => Err(io::Error::from_raw_os_error(-n)),
+impl Transfer {
+    fn advance(&mut self, result: i32, stuck: io::ErrorKind) -> io::Result<()> {
+        if result == -libc::EINTR || result == -libc::EAGAIN {
+            return Ok(());
+        }
+        let done = resume(self.done, done(result)? as usize, self.buf.len());
+        if done == self.done {
+            return Err(stuck.into());
+        }
+        self.done = done;
+        Ok(())
     }
 }
 
