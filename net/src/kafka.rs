@@ -6,6 +6,7 @@ pub mod error;
 pub mod header;
 pub mod primitives;
 pub mod record_batch;
+pub mod shape;
 pub mod splice;
 pub mod versions;
 

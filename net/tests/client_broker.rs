@@ -237,7 +237,15 @@ fn produce_and_fetch_work_in_every_version() {
             true => TopicRef::Id(leader.topic_id),
             false => TopicRef::Name(topic.clone().into()),
         };
-        let mut offset = 0;
+        // The producer is patient until the new topic is really there.
+        let producer = Producer::new(Rc::clone(&cluster), ProducerSettings::default());
+        let mut builder = BatchBuilder::new(Codec::None);
+        builder.append(&NewRecord {
+            timestamp: now_ms(),
+            ..Default::default()
+        });
+        producer.send(&topic, 0, &mut builder).await.unwrap();
+        let mut offset = 1;
         for version in common::<ProduceRequest>(&leader.connection) {
             let mut builder = BatchBuilder::new(Codec::Lz4);
             builder.append(&NewRecord {

@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use super::error::WireError;
 use super::header::encode_request;
 use super::primitives::{Reader, Writer, tagged_content};
+use super::shape::{self, Shape};
 use super::versions::ApiRange;
 use super::{KafkaString, KafkaUuid};
 
@@ -35,6 +36,9 @@ pub trait Message: Sized {
 pub trait Call: Message {
     /// The API and its versions.
     const RANGE: ApiRange;
+    /// What the generated codec is to find, so that it can be checked before; none if the
+    /// message is read by hand.
+    const SHAPE: Option<Shape> = None;
     /// What comes back.
     type Answer: Message;
 
@@ -52,6 +56,15 @@ pub trait Call: Message {
 
 /// Reads a request's body. Bytes behind the message are ignored, as Kafka does.
 pub fn decode_request<R: Call>(body: &Bytes, version: i16) -> Result<R, WireError> {
+    if !R::RANGE.serves(version) {
+        return Err(WireError::Version {
+            key: R::RANGE.key as i16,
+            version,
+        });
+    }
+    if let Some(shape) = R::SHAPE {
+        shape::check(shape, body, version, R::RANGE.is_flexible(version))?;
+    }
     R::read(&mut body.clone(), version)
 }
 
@@ -63,6 +76,7 @@ macro_rules! generated_api {
 
         impl crate::kafka::api::Call for $request {
             const RANGE: crate::kafka::versions::ApiRange = RANGE;
+            const SHAPE: Option<crate::kafka::shape::Shape> = Some(SHAPE);
             type Answer = $response;
         }
     };

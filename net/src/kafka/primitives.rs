@@ -78,6 +78,11 @@ impl<'a> Reader<'a> {
         Ok(array)
     }
 
+    /// Passes over some bytes.
+    pub fn skip(&mut self, field: &'static str, count: usize) -> Result<(), WireError> {
+        self.take(field, count).map(drop)
+    }
+
     /// A signed byte.
     pub fn i8(&mut self, field: &'static str) -> Result<i8, WireError> {
         Ok(i8::from_be_bytes(self.take_array(field)?))

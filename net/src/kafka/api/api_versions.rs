@@ -19,10 +19,14 @@ pub use kacrab_protocol::generated::api_versions_response::{
 use super::generated_api;
 use crate::kafka::error::{ErrorCode, WireError};
 use crate::kafka::header::encode_response;
+use crate::kafka::shape::{Kind, Part, Shape};
 use crate::kafka::versions::{ApiKey, ApiRange, served};
 
 /// The served versions.
 pub const RANGE: ApiRange = ApiRange::new(ApiKey::ApiVersions, 0, 4, 3);
+
+/// The request on the wire.
+pub const SHAPE: Shape = &[Part::since(3, Kind::Text), Part::since(3, Kind::Text)];
 
 generated_api!(ApiVersionsRequest => ApiVersionsResponse);
 

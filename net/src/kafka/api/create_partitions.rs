@@ -14,9 +14,23 @@ pub use kacrab_protocol::generated::create_partitions_response::{
 };
 
 use super::generated_api;
+use crate::kafka::shape::{Kind, Part, Shape};
 use crate::kafka::versions::{ApiKey, ApiRange};
 
 /// The served versions.
 pub const RANGE: ApiRange = ApiRange::new(ApiKey::CreatePartitions, 0, 3, 2);
+
+/// The request on the wire.
+pub const SHAPE: Shape = &[
+    Part::always(Kind::List(&[
+        Part::always(Kind::Text),
+        Part::always(Kind::Fixed(4)),
+        Part::always(Kind::NullableList(&[Part::always(Kind::Values(
+            &Kind::Fixed(4),
+        ))])),
+    ])),
+    Part::always(Kind::Fixed(4)),
+    Part::always(Kind::Bool),
+];
 
 generated_api!(CreatePartitionsRequest => CreatePartitionsResponse);

@@ -17,9 +17,28 @@ pub use kacrab_protocol::generated::create_topics_response::{
 };
 
 use super::generated_api;
+use crate::kafka::shape::{Kind, Part, Shape};
 use crate::kafka::versions::{ApiKey, ApiRange};
 
 /// The served versions.
 pub const RANGE: ApiRange = ApiRange::new(ApiKey::CreateTopics, 2, 7, 5);
+
+/// The request on the wire.
+pub const SHAPE: Shape = &[
+    Part::always(Kind::List(&[
+        Part::always(Kind::Text),
+        Part::always(Kind::Fixed(6)),
+        Part::always(Kind::List(&[
+            Part::always(Kind::Fixed(4)),
+            Part::always(Kind::Values(&Kind::Fixed(4))),
+        ])),
+        Part::always(Kind::List(&[
+            Part::always(Kind::Text),
+            Part::always(Kind::NullableText(0)),
+        ])),
+    ])),
+    Part::always(Kind::Fixed(4)),
+    Part::always(Kind::Bool),
+];
 
 generated_api!(CreateTopicsRequest => CreateTopicsResponse);

@@ -14,9 +14,23 @@ pub use kacrab_protocol::generated::delete_topics_response::{
 };
 
 use super::generated_api;
+use crate::kafka::shape::{Kind, Part, Shape};
 use crate::kafka::versions::{ApiKey, ApiRange};
 
 /// The served versions.
 pub const RANGE: ApiRange = ApiRange::new(ApiKey::DeleteTopics, 1, 6, 4);
+
+/// The request on the wire.
+pub const SHAPE: Shape = &[
+    Part::since(
+        6,
+        Kind::List(&[
+            Part::always(Kind::NullableText(6)),
+            Part::always(Kind::Fixed(16)),
+        ]),
+    ),
+    Part::within(1, 5, Kind::Values(&Kind::Text)),
+    Part::always(Kind::Fixed(4)),
+];
 
 generated_api!(DeleteTopicsRequest => DeleteTopicsResponse);

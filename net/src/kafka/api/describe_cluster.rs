@@ -12,9 +12,17 @@ pub use kacrab_protocol::generated::describe_cluster_response::{
 };
 
 use super::generated_api;
+use crate::kafka::shape::{Kind, Part, Shape};
 use crate::kafka::versions::{ApiKey, ApiRange};
 
 /// The served versions.
 pub const RANGE: ApiRange = ApiRange::new(ApiKey::DescribeCluster, 0, 2, 0);
+
+/// The request on the wire.
+pub const SHAPE: Shape = &[
+    Part::always(Kind::Bool),
+    Part::since(1, Kind::Fixed(1)),
+    Part::since(2, Kind::Bool),
+];
 
 generated_api!(DescribeClusterRequest => DescribeClusterResponse);

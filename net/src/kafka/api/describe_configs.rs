@@ -16,10 +16,22 @@ pub use kacrab_protocol::generated::describe_configs_response::{
 };
 
 use super::generated_api;
+use crate::kafka::shape::{Kind, Part, Shape};
 use crate::kafka::versions::{ApiKey, ApiRange};
 
 /// The served versions.
 pub const RANGE: ApiRange = ApiRange::new(ApiKey::DescribeConfigs, 1, 4, 4);
+
+/// The request on the wire.
+pub const SHAPE: Shape = &[
+    Part::always(Kind::List(&[
+        Part::always(Kind::Fixed(1)),
+        Part::always(Kind::Text),
+        Part::always(Kind::NullableValues(&Kind::Text)),
+    ])),
+    Part::always(Kind::Bool),
+    Part::since(3, Kind::Bool),
+];
 
 /// Resource types on the wire.
 pub mod resource_type {

@@ -12,9 +12,18 @@ pub use kacrab_protocol::generated::init_producer_id_request::InitProducerIdRequ
 pub use kacrab_protocol::generated::init_producer_id_response::InitProducerIdResponseData as InitProducerIdResponse;
 
 use super::generated_api;
+use crate::kafka::shape::{Kind, Part, Shape};
 use crate::kafka::versions::{ApiKey, ApiRange};
 
 /// The served versions.
 pub const RANGE: ApiRange = ApiRange::new(ApiKey::InitProducerId, 0, 5, 2);
+
+/// The request on the wire.
+pub const SHAPE: Shape = &[
+    Part::always(Kind::NullableText(0)),
+    Part::always(Kind::Fixed(4)),
+    Part::since(3, Kind::Fixed(8)),
+    Part::since(3, Kind::Fixed(2)),
+];
 
 generated_api!(InitProducerIdRequest => InitProducerIdResponse);

@@ -19,10 +19,29 @@ pub use kacrab_protocol::generated::list_offsets_response::{
 };
 
 use super::generated_api;
+use crate::kafka::shape::{Kind, Part, Shape};
 use crate::kafka::versions::{ApiKey, ApiRange};
 
 /// The served versions.
 pub const RANGE: ApiRange = ApiRange::new(ApiKey::ListOffsets, 1, 11, 6);
+
+/// The request on the wire.
+pub const SHAPE: Shape = &[
+    Part::always(Kind::Fixed(4)),
+    Part::since(2, Kind::Fixed(1)),
+    Part::always(Kind::List(&[
+        Part::always(Kind::Text),
+        Part::always(Kind::List(PARTITION)),
+    ])),
+    Part::since(10, Kind::Fixed(4)),
+];
+
+/// A partition of the request.
+const PARTITION: Shape = &[
+    Part::always(Kind::Fixed(4)),
+    Part::since(4, Kind::Fixed(4)),
+    Part::always(Kind::Fixed(8)),
+];
 
 /// The end of the log: high watermark, or last stable offset for read_committed.
 pub const LATEST_TIMESTAMP: i64 = -1;

@@ -18,10 +18,22 @@ pub use kacrab_protocol::generated::metadata_response::{
 };
 
 use super::generated_api;
+use crate::kafka::shape::{Kind, Part, Shape};
 use crate::kafka::versions::{ApiKey, ApiRange};
 
 /// The served versions.
 pub const RANGE: ApiRange = ApiRange::new(ApiKey::Metadata, 0, 13, 9);
+
+/// The request on the wire.
+pub const SHAPE: Shape = &[
+    Part::always(Kind::NullableList(&[
+        Part::since(10, Kind::Fixed(16)),
+        Part::always(Kind::NullableText(10)),
+    ])),
+    Part::since(4, Kind::Bool),
+    Part::within(8, 10, Kind::Bool),
+    Part::since(8, Kind::Bool),
+];
 
 /// "Authorised operations were not asked for."
 pub const NO_AUTHORIZED_OPERATIONS: i32 = i32::MIN;

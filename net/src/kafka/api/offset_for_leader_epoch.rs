@@ -17,9 +17,19 @@ pub use kacrab_protocol::generated::offset_for_leader_epoch_response::{
 };
 
 use super::generated_api;
+use crate::kafka::shape::{Kind, Part, Shape};
 use crate::kafka::versions::{ApiKey, ApiRange};
 
 /// The served versions.
 pub const RANGE: ApiRange = ApiRange::new(ApiKey::OffsetForLeaderEpoch, 2, 4, 4);
+
+/// The request on the wire.
+pub const SHAPE: Shape = &[
+    Part::since(3, Kind::Fixed(4)),
+    Part::always(Kind::List(&[
+        Part::always(Kind::Text),
+        Part::always(Kind::List(&[Part::always(Kind::Fixed(12))])),
+    ])),
+];
 
 generated_api!(OffsetForLeaderEpochRequest => OffsetForLeaderEpochResponse);
