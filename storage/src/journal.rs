@@ -9,10 +9,11 @@ mod buffers;
 mod files;
 pub mod fragment;
 pub mod frame;
+pub mod reader;
 pub mod row;
 
 pub(crate) use buffers::Buffers;
 pub use files::JournalState;
 pub(crate) use files::{
-    FIRST_FILE, FLIGHTS_MAX, FileId, Flight, Journal, ReadyFile, Touched, slot_of,
+    FIRST_FILE, FLIGHTS_MAX, FileId, Flight, Journal, ReadyFile, Touched, file_path, slot_of,
 };

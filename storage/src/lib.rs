@@ -16,6 +16,7 @@ pub mod node;
 mod partition;
 pub mod pool;
 pub mod producer;
+pub mod recovery;
 pub mod segment;
 pub mod store;
 pub mod types;

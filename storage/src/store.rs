@@ -22,10 +22,12 @@ mod signal;
 mod start;
 mod stock;
 
+pub(crate) use config::block_payload_bytes;
 pub use config::{MemoryUse, StoreConfig, StoreCounters};
 pub use error::{AppendError, ReadError, StartError};
 pub use lookup::TimestampedOffset;
 pub use read::ReadData;
+pub(crate) use seal::fill_block;
 
 use crate::{
     batch::{BatchHeader, HEADER_BYTES, stamp, stamp_time},

@@ -3,6 +3,7 @@
 
 use crate::{
     disk::{Disk, PAGE},
+    hash::Incarnation,
     journal::row::FileRow,
     pool::SizeClass,
     segment::{BlockEntry, SegmentFile, SegmentName, index_len},
@@ -120,9 +121,10 @@ impl<D: Disk> Segments<D> {
         }
     }
 
-    /// Notes a flushed block in the file being written to.
-    pub(crate) fn flushed(&mut self, entry: BlockEntry) {
-        if let Some(slot) = self.slots.last_mut() {
+    /// Notes a flushed block of the file with that incarnation.
+    pub(crate) fn flushed(&mut self, incarnation: Incarnation, entry: BlockEntry) {
+        let same = |slot: &&mut SegmentSlot<D>| slot.row.incarnation == incarnation;
+        if let Some(slot) = self.slots.iter_mut().rev().find(same) {
             slot.row.next = entry.next;
             slot.row.end = entry.end();
             slot.row.max_timestamp = slot.row.max_timestamp.max(entry.max_timestamp);

@@ -7,16 +7,17 @@ use super::{
     operation::{Completion, SegmentWrite},
 };
 use crate::{
-    block::{payload_position, seal_block},
+    block::{open::OpenBlock, payload_position, seal_block},
     disk::{Clock, Disk, Flush, PAGE},
+    hash::Incarnation,
     journal::{
         FileId,
         fragment::{BlockPlace, Fragment, Kind},
         row::KafkaSegment,
     },
-    partition::{Direct, Held, Log, Note, Partition},
+    partition::{Direct, Log, Note, Partition},
     segment::SegmentFile,
-    types::Position,
+    types::{Offset, Position, TopicPartition},
 };
 use std::{rc::Rc, time::Duration};
 
@@ -102,7 +103,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
             let reserved = file.reserve(len);
             let (out, after) = rest.split_at_mut(len);
             rest = after;
-            fill(held, partition, &file, out);
+            fill_block(&held.block, partition.tp, file.incarnation(), out);
             held.place = reserved.map(|position| BlockPlace {
                 segment: name,
                 incarnation: file.incarnation(),
@@ -150,7 +151,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
         &self,
         partition: &Rc<Partition<D>>,
         log: &mut Log<D>,
-        base: crate::types::Offset,
+        base: Offset,
         bytes: usize,
     ) -> Option<Rc<SegmentFile<D>>> {
         if let Some(slot) = log.segments.writable(base) {
@@ -321,18 +322,18 @@ impl<D: Disk, C: Clock> Store<D, C> {
 }
 
 /// Writes a block's bytes into its part of the write's buffer.
-fn fill<D: Disk>(held: &Held, partition: &Partition<D>, file: &SegmentFile<D>, out: &mut [u8]) {
-    let mut at = payload_position(held.block.index.len());
-    for piece in held.block.run.slices() {
+pub(crate) fn fill_block(
+    block: &OpenBlock,
+    tp: TopicPartition,
+    incarnation: Incarnation,
+    out: &mut [u8],
+) {
+    let mut at = payload_position(block.index.len());
+    for piece in block.run.slices() {
         out[at..at + piece.len()].copy_from_slice(piece);
         at += piece.len();
     }
-    seal_block(
-        &held.block.meta(partition.tp),
-        held.block.len(),
-        file.incarnation(),
-        out,
-    );
+    seal_block(&block.meta(tp), block.len(), incarnation, out);
 }
 
 /// Bytes on disk of a direct write that begins now, the open block ahead of it included.

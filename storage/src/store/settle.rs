@@ -10,7 +10,7 @@ use crate::{
     housekeeper::Job,
     journal::{Flight, Touched, fragment::Kind, frame::Sequence},
     partition::Partition,
-    types::{Offset, Position},
+    types::Offset,
 };
 use bytes::Bytes;
 use std::{io, rc::Rc};
@@ -199,9 +199,8 @@ impl<D: Disk, C: Clock> Store<D, C> {
             let note = held.note(kind, partition.tp, &place, now_ms);
             log.notes.push(note);
             log.flushed = (held.block.next, held.block.chain_after);
-            let position = Position(place.position.0);
-            log.segments
-                .flushed(held.entry(position, place.block_bytes));
+            let entry = held.entry(place.position, place.block_bytes);
+            log.segments.flushed(place.incarnation, entry);
             self.charge(-(held.block.charged_bytes as isize));
             self.count(|counters| match held.is_direct {
                 true => counters.direct_writes += 1,

@@ -1,0 +1,360 @@
+//! Finding the frames of one shard's journal at a start (S12), and telling a torn tail from
+//! corruption (S13). It reads whole files and writes nothing.
+//!
+//! Every 4 KiB boundary of every file is tried, whatever came before it: a damaged frame hides none
+//! behind it. Which of the frames count is decided afterwards, by their numbers:
+//!
+//! ```text
+//!  worked example: frames 7 8 _ 10 found, 9 does not verify
+//!  10 says durable_through = 8: nobody was told that 9 is durable; it is torn, and 10 with it
+//!  10 says durable_through = 9: 9 was durable and acknowledged; it is corrupt
+//! ```
+
+use super::frame::{FRAME_BYTES_MAX, FrameError, FrameHead, FrameView, HEADER_BYTES, Sequence};
+use crate::{
+    disk::{Disk, OpenMode, PAGE},
+    hash::Incarnation,
+    pool::{FileHead, FileKind, HeadError},
+};
+use bytes::Bytes;
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+};
+
+/// A journal file's bytes.
+#[derive(Debug)]
+pub struct FileBytes {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Which use of it (S7); nothing if its head does not verify.
+    pub head: Result<Incarnation, String>,
+    bytes: Bytes,
+}
+
+/// A frame that verifies.
+#[derive(Clone, Copy, Debug)]
+pub struct Located {
+    /// What it says.
+    pub head: FrameHead,
+    /// Its hash.
+    pub hash: u64,
+    file: usize,
+    position: usize,
+    len: usize,
+}
+
+/// A frame that should be there and does not verify.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Damage {
+    /// The frame.
+    pub sequence: Sequence,
+    /// The file it should be in.
+    pub path: PathBuf,
+    /// Where in it.
+    pub position: u64,
+    /// What stands there instead.
+    pub reason: String,
+    /// Frames that verify behind it.
+    pub later: usize,
+}
+
+/// One shard's journal as found.
+#[derive(Debug)]
+pub struct FoundJournal {
+    files: Vec<FileBytes>,
+    /// All frames that verify, by number.
+    frames: BTreeMap<Sequence, Located>,
+}
+
+/// What of a journal counts.
+#[derive(Debug)]
+pub struct Readable {
+    /// Number of the first frame to replay.
+    pub first: Sequence,
+    /// The frames to replay, in order.
+    pub frames: Vec<Located>,
+    /// What ended them, if frames or damage lie behind.
+    pub torn: Option<Damage>,
+    /// Acknowledged frames that are lost (S19), oldest first: none unless the journal is corrupt.
+    pub lost: Vec<Damage>,
+}
+
+impl FoundJournal {
+    /// Reads all files of `dir`.
+    pub async fn read<D: Disk>(disk: &D, dir: &Path) -> Result<FoundJournal, (PathBuf, io::Error)> {
+        let mut paths = disk
+            .list(dir)
+            .await
+            .map_err(|error| (dir.to_owned(), error))?;
+        paths.sort_unstable();
+        let mut journal = FoundJournal {
+            files: Vec::new(),
+            frames: BTreeMap::new(),
+        };
+        for path in paths {
+            let bytes = read_file(disk, &path)
+                .await
+                .map_err(|error| (path.clone(), error))?;
+            let head = head_of(&bytes).map_err(|error| error.to_string());
+            journal.files.push(FileBytes { path, head, bytes });
+            journal.find_frames(journal.files.len() - 1);
+        }
+        Ok(journal)
+    }
+
+    fn find_frames(&mut self, file: usize) {
+        let FileBytes {
+            head: Ok(incarnation),
+            bytes,
+            ..
+        } = &self.files[file]
+        else {
+            return;
+        };
+        let mut position = PAGE;
+        while position + HEADER_BYTES <= bytes.len() {
+            let rest = &bytes[position..];
+            let Ok(view) = FrameView::parse(rest, *incarnation) else {
+                position += PAGE;
+                continue;
+            };
+            let (head, hash, len) = (view.head, view.hash, view.len);
+            self.frames.insert(
+                head.sequence,
+                Located {
+                    head,
+                    hash,
+                    file,
+                    position,
+                    len,
+                },
+            );
+            position += len;
+        }
+    }
+
+    /// Whether nothing that verifies was found.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// What is wrong with files whose head does not verify.
+    pub fn damaged_heads(&self) -> impl Iterator<Item = (&Path, &str)> {
+        self.files
+            .iter()
+            .filter_map(|file| Some((&*file.path, file.head.as_ref().err()?.as_str())))
+    }
+
+    /// A frame's bytes, verified before.
+    #[must_use]
+    pub fn view(&self, located: &Located) -> Option<FrameView<'_>> {
+        let file = &self.files[located.file];
+        let bytes = &file.bytes[located.position..located.position + located.len];
+        FrameView::parse_header(bytes, *file.head.as_ref().ok()?).ok()
+    }
+
+    /// A slice of a frame's file that outlives the frame.
+    #[must_use]
+    pub fn share(&self, located: &Located, part: &[u8]) -> Bytes {
+        self.files[located.file].bytes.slice_ref(part)
+    }
+
+    /// Where a frame lies.
+    #[must_use]
+    pub fn place(&self, located: &Located) -> (&Path, u64) {
+        (&self.files[located.file].path, located.position as u64)
+    }
+
+    /// Decides what is to be replayed. `None` if no frame's own claim of where to begin can be
+    /// followed: everything is damaged.
+    #[must_use]
+    pub fn readable(&self) -> Option<Readable> {
+        let mut claims: Vec<Sequence> =
+            self.frames.values().map(|f| f.head.oldest_needed).collect();
+        claims.sort_unstable();
+        claims.dedup();
+        // The newest claim that the unbroken run behind it repeats. A claim beyond the run was
+        // never durable: the files before it are still there (S9).
+        let followed = claims.iter().rev().copied().find(|first| {
+            self.run(*first)
+                .any(|frame| frame.head.oldest_needed == *first)
+        });
+        let first = followed.or(claims.last().copied())?;
+        let mut frames: Vec<Located> = self.run(first).collect();
+        let mut lost = Vec::new();
+        loop {
+            let expected = frames
+                .last()
+                .map_or(first, |frame| frame.head.sequence.next());
+            let mut later = self
+                .frames
+                .range(expected..)
+                .map(|(_, frame)| frame)
+                .peekable();
+            let Some(next) = later.peek().copied().copied() else {
+                break;
+            };
+            let damage = self.damage(expected, frames.last());
+            let is_durable = later.any(|frame| frame.head.durable_through >= expected);
+            if !is_durable {
+                return Some(Readable {
+                    first,
+                    frames,
+                    torn: Some(damage),
+                    lost,
+                });
+            }
+            lost.push(damage);
+            frames.extend(self.run(next.head.sequence));
+        }
+        let expected = frames
+            .last()
+            .map_or(first, |frame| frame.head.sequence.next());
+        let damage = self.damage(expected, frames.last());
+        // Zeros, an earlier use's bytes or the file's end are where every clean journal ends.
+        let torn = Some(damage).filter(|damage| self.is_torn(damage));
+        Some(Readable {
+            first,
+            frames,
+            torn,
+            lost,
+        })
+    }
+
+    /// The unbroken run from frame `first`: numbers follow, and each names the one before it.
+    fn run(&self, first: Sequence) -> impl Iterator<Item = Located> + '_ {
+        let mut expected = first;
+        let mut before: Option<u64> = None;
+        self.frames
+            .range(first..)
+            .map(|(_, frame)| *frame)
+            .take_while(move |frame| {
+                let links = before.is_none_or(|hash| hash == frame.head.predecessor);
+                let follows = frame.head.sequence == expected && links;
+                (expected, before) = (expected.next(), Some(frame.hash));
+                follows
+            })
+    }
+
+    /// What stands where frame `sequence` should: behind `before`, or at a file's head.
+    fn damage(&self, sequence: Sequence, before: Option<&Located>) -> Damage {
+        let later = self.frames.range(sequence..).count();
+        let next = self
+            .frames
+            .range(sequence..)
+            .next()
+            .map(|(_, frame)| *frame);
+        let behind = before.map(|frame| (frame.file, frame.position + frame.len));
+        let is_in_file =
+            |(file, position): &(usize, usize)| *position < self.files[*file].bytes.len();
+        // A frame at its file's end named the next file: the damage is at a head.
+        let place = behind
+            .filter(is_in_file)
+            .or(next.map(|frame| (frame.file, PAGE)));
+        let Some((file, position)) = place else {
+            let path = self
+                .files
+                .first()
+                .map(|file| file.path.clone())
+                .unwrap_or_default();
+            let reason = "no frame".to_owned();
+            return Damage {
+                sequence,
+                path,
+                position: 0,
+                reason,
+                later,
+            };
+        };
+        let FileBytes { path, head, bytes } = &self.files[file];
+        let found = head
+            .as_ref()
+            .map(|of| FrameView::parse(&bytes[position..], *of));
+        let reason = match found {
+            Err(error) => error.clone(),
+            Ok(Err(error)) => error.to_string(),
+            Ok(Ok(view)) => format!("frame {} where {sequence} belongs", view.head.sequence),
+        };
+        Damage {
+            sequence,
+            path: path.clone(),
+            position: position as u64,
+            reason,
+            later,
+        }
+    }
+
+    /// Whether a frame was begun here, rather than nothing ever written.
+    fn is_torn(&self, damage: &Damage) -> bool {
+        let found = self.files.iter().find(|file| file.path == damage.path);
+        let Some(FileBytes {
+            head: Ok(of),
+            bytes,
+            ..
+        }) = found
+        else {
+            return false;
+        };
+        let Some(rest) = bytes.get(damage.position as usize..) else {
+            return false;
+        };
+        let begins = match FrameView::parse(rest, *of) {
+            Err(FrameError::Table { sequence, .. } | FrameError::Payload { sequence, .. }) => {
+                sequence == damage.sequence
+            }
+            Err(FrameError::Length { .. }) => rest.len() >= HEADER_BYTES,
+            _ => false,
+        };
+        begins && damage.position as usize + PAGE <= bytes.len()
+    }
+
+    /// What the frame at a damage held, if its table still says so.
+    #[must_use]
+    pub fn named_at(&self, damage: &Damage) -> Vec<super::fragment::Fragment> {
+        let found = self.files.iter().find(|file| file.path == damage.path);
+        let Some(FileBytes {
+            head: Ok(of),
+            bytes,
+            ..
+        }) = found
+        else {
+            return Vec::new();
+        };
+        let Some(rest) = bytes.get(damage.position as usize..) else {
+            return Vec::new();
+        };
+        FrameView::named_fragments(rest, *of).unwrap_or_default()
+    }
+}
+
+const _: () = assert!(FRAME_BYTES_MAX < u32::MAX as usize);
+
+async fn read_file<D: Disk>(disk: &D, path: &Path) -> io::Result<Bytes> {
+    let file = disk.open(path, OpenMode::Read).await?;
+    let len = disk.len(&file)? as usize;
+    // A file of another length was never handed out.
+    let whole_pages = len / PAGE * PAGE;
+    if whole_pages == 0 {
+        return Ok(Bytes::new());
+    }
+    let (read, buf) = disk.read(&file, 0, disk.buffer(whole_pages)).await;
+    read?;
+    Ok(Bytes::from_owner(buf))
+}
+
+fn head_of(bytes: &[u8]) -> Result<Incarnation, HeadError> {
+    if bytes.len() < PAGE {
+        return Err(HeadError::Magic(0));
+    }
+    match FileHead::decode(bytes)? {
+        FileHead {
+            kind: FileKind::Journal,
+            incarnation,
+            ..
+        } => Ok(incarnation),
+        FileHead { .. } => Err(HeadError::Kind(1)),
+    }
+}

@@ -1,0 +1,183 @@
+//! Why a start stops, and what it reports when it does not.
+
+use crate::{
+    journal::{frame::Sequence, row::UnreadableRange},
+    node::NodeError,
+    pool::HeadError,
+    segment::SegmentError,
+    types::{Offset, ShardId, TopicId, TopicPartition},
+};
+use std::{io, path::PathBuf, time::Duration};
+
+const ACCEPT: &str = "restore the file from a backup, or start with --accept-loss to go on without \
+                      these records";
+
+/// Why recovery stops. Nothing was changed: a repeated start finds the same.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoverError {
+    /// The disk failed.
+    #[error("{path}: {error}; check the disk (dmesg, SMART) and the directory's permissions")]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the disk said.
+        error: io::Error,
+    },
+    /// `node` could not be read or written.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// A segment file could not be written.
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+    /// A prepared file does not read back.
+    #[error("{path}: {error}")]
+    Head {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        error: HeadError,
+    },
+    /// The set that `node` names is not there (S11).
+    #[error(
+        "{path}: `node` names this journal set, expected it with its shards, found {found}; \
+         restore it from a backup"
+    )]
+    MissingSet {
+        /// Its directory.
+        path: PathBuf,
+        /// What is there.
+        found: String,
+    },
+    /// A shard's journal has no frame that verifies (S11).
+    #[error("{path}: expected a journal, found no frame that verifies ({found}); restore it")]
+    MissingJournal {
+        /// Its directory.
+        path: PathBuf,
+        /// What is wrong with its files.
+        found: String,
+    },
+    /// An acknowledged journal write does not verify (S13, S19).
+    #[error(
+        "{path}: at {position}: expected frame {sequence}, which was durable, found: {reason}; \
+         lost: {ranges}; {ACCEPT}"
+    )]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        position: u64,
+        /// Which write.
+        sequence: Sequence,
+        /// What stands there.
+        reason: String,
+        /// Whose records it held.
+        ranges: String,
+    },
+    /// A frame verifies and makes no sense.
+    #[error("{path}: at {position}: expected {expected}, found {found}; this is a bug, report it")]
+    Nonsense {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        position: u64,
+        /// What should be there.
+        expected: String,
+        /// What is.
+        found: String,
+    },
+    /// Records between others are missing (S14).
+    #[error(
+        "{tp}: expected offset {expected} (chain {chain}), found {found} next in the journal; \
+         {ACCEPT}"
+    )]
+    Gap {
+        /// Whose log.
+        tp: TopicPartition,
+        /// The first missing offset.
+        expected: Offset,
+        /// The chain there.
+        chain: String,
+        /// What comes instead.
+        found: String,
+    },
+    /// Records of a topic that the metadata never heard of (S17).
+    #[error(
+        "{path}: at {position}: expected a known or deleted topic, found records of {topic}; the \
+         metadata log is older than the journal: restore <data>/metadata, or {ACCEPT}"
+    )]
+    UnknownTopic {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        position: u64,
+        /// The topic.
+        topic: TopicId,
+    },
+    /// A partition in two journals (S14).
+    #[error("{tp}: expected it in one journal, found it in those of shards {first} and {second}")]
+    TwoJournals {
+        /// Whose log.
+        tp: TopicPartition,
+        /// One.
+        first: ShardId,
+        /// The other.
+        second: ShardId,
+    },
+}
+
+/// A journal that ends in a write that was never acknowledged: the normal mark of a crash.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TornTail {
+    /// Whose journal.
+    pub shard: ShardId,
+    /// The file.
+    pub path: PathBuf,
+    /// Where it was cut.
+    pub position: u64,
+    /// The first write that was cut.
+    pub sequence: Sequence,
+    /// How many were.
+    pub frames: usize,
+    /// What stands there.
+    pub reason: String,
+}
+
+/// Offsets that cannot be read any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LostRange {
+    /// Whose.
+    pub tp: TopicPartition,
+    /// Which.
+    pub range: UnreadableRange,
+}
+
+/// What a start found.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RecoveryReport {
+    /// Shards of the set that was read.
+    pub shards_before: u16,
+    /// Journal writes replayed.
+    pub frames: u64,
+    /// Bytes of batches replayed.
+    pub replayed_bytes: u64,
+    /// Unfinished writes that were cut.
+    pub torn: Vec<TornTail>,
+    /// Partitions with data.
+    pub partitions: usize,
+    /// Unconfirmed direct writes that proved whole, and those that did not (S15).
+    pub adopted_blocks: u64,
+    /// See above.
+    pub cut_blocks: u64,
+    /// Partitions whose records were sealed because the fresh journals had no room (S11).
+    pub sealed_partitions: u64,
+    /// Journal writes lost, accepted by the operator (S19).
+    pub lost_frames: u64,
+    /// Ranges that stay unreadable (S19).
+    pub unreadable: Vec<LostRange>,
+    /// Files that nobody named, removed.
+    pub removed_files: u64,
+    /// Directories of topics that the metadata does not know, left alone.
+    pub foreign: Vec<PathBuf>,
+    /// How long it took.
+    pub elapsed: Duration,
+}

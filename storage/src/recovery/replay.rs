@@ -1,0 +1,323 @@
+//! Sorting a journal's fragments by partition, in the order of their frames (S14): batches into a
+//! map by offset, where a copy replaces its originals and a truncation cuts; blocks that lie in
+//! segments into another; and producers, epochs and Kafka segments as the batches come.
+
+use super::{KnownTopics, RecoverError, RecoveryReport};
+use crate::{
+    batch::batches,
+    hash::ChainHash,
+    journal::{
+        fragment::{BlockPlace, Fragment, Kind, PLACE_BYTES, Reader},
+        frame::Sequence,
+        reader::{FoundJournal, Located},
+        row::{Delta, KafkaSegment, Row},
+    },
+    types::{Offset, ShardId, TopicPartition},
+};
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// A run of batches from a frame.
+#[derive(Clone, Debug)]
+pub(super) struct Batches {
+    pub next: Offset,
+    pub chain_before: ChainHash,
+    pub chain_after: ChainHash,
+    pub bytes: Bytes,
+}
+
+/// A block that a frame names.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Placed {
+    pub next: Offset,
+    pub chain_before: ChainHash,
+    pub chain_after: ChainHash,
+    pub place: BlockPlace,
+    /// A frame says that it is flushed; else it is announced only (S5).
+    pub is_flushed: bool,
+}
+
+/// One partition as the frames have it.
+#[derive(Debug, Default)]
+pub(super) struct Partition {
+    pub row: Row,
+    pub batches: BTreeMap<Offset, Batches>,
+    pub placed: BTreeMap<Offset, Placed>,
+    pub rolls: BTreeSet<Offset>,
+    /// The highest end that lost frames name (S19).
+    pub lost_end: Offset,
+    shard: ShardId,
+}
+
+/// All partitions of a set, being filled frame by frame.
+pub(super) struct Replay<'a> {
+    known: &'a KnownTopics,
+    accept_loss: bool,
+    now_ms: i64,
+    shard: ShardId,
+    /// Rows count only in the first file: later ones say what the frames between say too.
+    is_in_head: bool,
+    partitions: HashMap<TopicPartition, Partition>,
+}
+
+impl<'a> Replay<'a> {
+    pub(super) fn new(known: &'a KnownTopics, accept_loss: bool, now_ms: i64) -> Replay<'a> {
+        let (shard, is_in_head) = (ShardId(0), true);
+        Replay {
+            known,
+            accept_loss,
+            now_ms,
+            shard,
+            is_in_head,
+            partitions: HashMap::new(),
+        }
+    }
+
+    pub(super) fn accepts_loss(&self) -> bool {
+        self.accept_loss
+    }
+
+    pub(super) fn begin_journal(&mut self, shard: ShardId) {
+        (self.shard, self.is_in_head) = (shard, true);
+    }
+
+    pub(super) fn end_journal(&mut self) {
+        self.is_in_head = false;
+    }
+
+    /// What the tables of lost frames say: their offsets are never used again.
+    pub(super) fn note_lost(&mut self, named: &[Fragment]) {
+        for fragment in named {
+            let is_data = matches!(fragment.kind, Kind::Batches | Kind::Announced);
+            if is_data && self.known.known.contains(&fragment.tp.topic) {
+                let partition = self.partitions.entry(fragment.tp).or_default();
+                partition.lost_end = partition.lost_end.max(fragment.next);
+            }
+        }
+    }
+
+    pub(super) fn frame(
+        &mut self,
+        journal: &FoundJournal,
+        located: &Located,
+        first: Sequence,
+        report: &mut RecoveryReport,
+    ) -> Result<(), RecoverError> {
+        let (path, position) = journal.place(located);
+        let nonsense = |expected: &str, found: String| RecoverError::Nonsense {
+            path: path.to_owned(),
+            position,
+            expected: expected.to_owned(),
+            found,
+        };
+        let fragments = journal.view(located).and_then(|view| view.fragments());
+        let Some(fragments) = fragments else {
+            return Err(nonsense(
+                "fragments",
+                "lengths or kinds of another release".to_owned(),
+            ));
+        };
+        debug_assert!(located.head.sequence >= first);
+        for (fragment, payload) in fragments {
+            let topic = fragment.tp.topic;
+            match fragment.kind {
+                Kind::RowsEnd => self.is_in_head = false,
+                Kind::NextFile => {}
+                Kind::Drop => self.partitions.retain(|tp, _| tp.topic != topic),
+                _ if self.known.known.contains(&topic) => {
+                    let shared = journal.share(located, payload);
+                    report.replayed_bytes += payload.len() as u64;
+                    let applied = self.apply(&fragment, shared)?;
+                    applied.ok_or_else(|| nonsense("a fragment", format!("{fragment:?}")))?;
+                }
+                _ if self.known.deleted.contains(&topic) || self.accept_loss => {}
+                _ => {
+                    let path = path.to_owned();
+                    return Err(RecoverError::UnknownTopic {
+                        path,
+                        position,
+                        topic,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, fragment: &Fragment, payload: Bytes) -> Result<Option<()>, RecoverError> {
+        let (tp, shard) = (fragment.tp, self.shard);
+        let fresh = || Partition {
+            shard,
+            ..Partition::default()
+        };
+        let partition = self.partitions.entry(tp).or_insert_with(fresh);
+        if partition.shard != shard {
+            let (first, second) = (partition.shard, shard);
+            return Err(RecoverError::TwoJournals { tp, first, second });
+        }
+        Ok(match fragment.kind {
+            Kind::Row if self.is_in_head => Row::decode(&payload).map(|row| {
+                partition.rolls.extend(&row.rolls);
+                partition.row = row;
+            }),
+            Kind::Batches | Kind::Copy => {
+                partition.take_batches(fragment, payload, self.now_ms);
+                Some(())
+            }
+            Kind::Sealed | Kind::Announced | Kind::Confirmed => {
+                partition.take_block(fragment, &payload)
+            }
+            Kind::Roll => {
+                partition.roll(fragment.base, self.now_ms);
+                Some(())
+            }
+            Kind::Start => {
+                partition.row.start = fragment.base;
+                partition.row.boundary = (fragment.next, fragment.chain_after);
+                Some(())
+            }
+            Kind::Truncate => {
+                partition.truncate(fragment.next, fragment.chain_after);
+                Some(())
+            }
+            Kind::Row | Kind::Drop | Kind::RowsEnd | Kind::NextFile => Some(()),
+        })
+    }
+
+    /// The partitions in an order that does not depend on the map's.
+    pub(super) fn partitions(self) -> Vec<(TopicPartition, Partition)> {
+        let mut all: Vec<_> = self.partitions.into_iter().collect();
+        all.sort_unstable_by_key(|(tp, _)| *tp);
+        all
+    }
+}
+
+impl Partition {
+    fn take_batches(&mut self, fragment: &Fragment, bytes: Bytes, now_ms: i64) {
+        for (header, _) in batches(&bytes) {
+            // The row's tables are ahead of its frame, and a copy comes a second time.
+            if header.base >= self.row.noted_end {
+                self.row.epochs.note(header.epoch, header.base);
+                if header.is_idempotent() {
+                    self.row.producers.note(&header, now_ms);
+                }
+                self.row.noted_end = header.next();
+            }
+            self.count(header.base, header.next(), header.size_bytes as u64);
+        }
+        let Fragment {
+            base,
+            next,
+            chain_before,
+            chain_after,
+            ..
+        } = *fragment;
+        let covered = self
+            .batches
+            .range(base..next)
+            .filter(|(_, b)| b.next <= next);
+        let covered: Vec<Offset> = covered.map(|(base, _)| *base).collect();
+        covered
+            .iter()
+            .for_each(|base| drop(self.batches.remove(base)));
+        self.batches.insert(
+            base,
+            Batches {
+                next,
+                chain_before,
+                chain_after,
+                bytes,
+            },
+        );
+    }
+
+    fn take_block(&mut self, fragment: &Fragment, payload: &[u8]) -> Option<()> {
+        let (place_bytes, rest) = payload.split_at_checked(PLACE_BYTES)?;
+        let place = BlockPlace::decode(&mut Reader(place_bytes))?;
+        if fragment.kind == Kind::Announced {
+            let delta = Delta::decode(&mut Reader(rest))?;
+            self.take_delta(&delta, fragment.next);
+            self.count(fragment.base, fragment.next, u64::from(place.payload_bytes));
+        }
+        let Fragment {
+            base,
+            next,
+            chain_before,
+            chain_after,
+            ..
+        } = *fragment;
+        let is_flushed = fragment.kind != Kind::Announced;
+        let placed = Placed {
+            next,
+            chain_before,
+            chain_after,
+            place,
+            is_flushed,
+        };
+        self.placed.insert(base, placed);
+        Some(())
+    }
+
+    fn take_delta(&mut self, delta: &Delta, next: Offset) {
+        for (epoch, base) in delta.epochs.entries() {
+            self.row.epochs.note(*epoch, *base);
+        }
+        for (id, producer) in delta.producers.iter() {
+            for sent in producer
+                .sent()
+                .filter(|sent| sent.base >= self.row.noted_end)
+            {
+                self.row
+                    .producers
+                    .note_sent(id, producer.epoch, producer.seen_ms, sent);
+            }
+        }
+        self.row.noted_end = self.row.noted_end.max(next);
+    }
+
+    fn count(&mut self, base: Offset, next: Offset, bytes: u64) {
+        if base >= self.row.counted_end {
+            self.row.segment.bytes += bytes;
+            self.row.counted_end = next;
+        }
+    }
+
+    fn roll(&mut self, base: Offset, now_ms: i64) {
+        self.rolls.insert(base);
+        if base >= self.row.counted_end {
+            self.row.segment = KafkaSegment {
+                base,
+                bytes: 0,
+                opened_ms: now_ms,
+            };
+        }
+    }
+
+    /// Forgets everything from `end` on; the chain there is `chain`.
+    fn truncate(&mut self, end: Offset, chain: ChainHash) {
+        self.row.epochs.truncate(end);
+        self.row.producers.truncate(end);
+        self.row.noted_end = self.row.noted_end.min(end);
+        self.row.counted_end = self.row.counted_end.min(end);
+        self.rolls.retain(|base| *base < end);
+        self.batches.retain(|base, _| *base < end);
+        if let Some((_, last)) = self.batches.iter_mut().next_back()
+            && last.next > end
+        {
+            let kept: usize = batches(&last.bytes)
+                .take_while(|(header, _)| header.next() <= end)
+                .map(|(header, _)| header.size_bytes)
+                .sum();
+            last.bytes.truncate(kept);
+            (last.next, last.chain_after) = (end, chain);
+        }
+        self.placed.retain(|_, placed| placed.next <= end);
+        if self.row.flushed.0 > end {
+            self.row.flushed = (end, chain);
+            self.row.files.retain(|file| file.first < end);
+            if let Some(last) = self.row.files.last_mut() {
+                last.next = last.next.min(end);
+            }
+        }
+    }
+}
