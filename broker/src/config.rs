@@ -85,6 +85,8 @@ pub struct Config {
     pub auto_create_topics: bool,
     /// Whether clients may delete topics.
     pub delete_topics: bool,
+    /// Whether to start although acknowledged records are lost.
+    pub accept_loss: bool,
     /// How long a shutdown may wait.
     pub shutdown_timeout: Duration,
     /// Directives for the log.
@@ -139,6 +141,7 @@ impl Config {
             default_replication_factor: read.number("default.replication.factor"),
             auto_create_topics: read.flag("auto.create.topics.enable"),
             delete_topics: read.flag("delete.topic.enable"),
+            accept_loss: read.flag("recovery.accept.loss"),
             shutdown_timeout: read.milliseconds("shutdown.timeout.ms"),
             log_level: read.text("log.level"),
             topic_defaults: TopicConfig::of(|setting| settings.value(setting.key).clone()),

@@ -5,12 +5,19 @@
     reason = "the rooms are wired to each other one after another"
 )]
 
+mod budget;
 mod command;
 mod config;
+mod connection;
 mod control;
+mod disk;
+mod handler;
 mod image;
 mod logging;
+mod mesh;
 mod node;
+mod shard;
+mod stats;
 
 fn main() -> std::process::ExitCode {
     command::run()

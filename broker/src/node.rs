@@ -1,6 +1,35 @@
 //! A node from its start to its end.
+//!
+//! ```text
+//! start: data (lock, identity, metadata, recovery) -> shard threads -> housekeeper -> ready
+//! end:   signal -> shards answer and flush -> control thread -> threads joined -> lock let go
+//! ```
 
-use crate::config::{Config, address::HostPort};
+use std::{
+    io,
+    net::{SocketAddr, TcpListener, ToSocketAddrs},
+    sync::Arc,
+};
+
+use spate_net::reactor::ReactorError;
+use tokio::sync::Notify;
+
+use crate::{
+    config::{Config, address::HostPort},
+    control::{
+        publish::Publisher,
+        thread::{Control, Ended},
+    },
+    image::NodeInfo,
+    node::{
+        data::DataError,
+        threads::{Crew, CrewPlan},
+    },
+    stats::NodeStats,
+};
+
+mod data;
+mod threads;
 
 /// Where a node can be reached, once it can.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -14,15 +43,147 @@ pub struct Listening {
 /// Why a node did not start, or had to end.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// This build has no broker in it.
-    #[error("this build has only the command line in it")]
-    OnlyCommandLine,
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The listener's host is not known.
+    #[error("listeners = {address}: {source}; write an address of this machine")]
+    Resolve {
+        /// As it was given.
+        address: HostPort,
+        /// What the resolver said.
+        source: io::Error,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}; stop what listens there, or use --listen")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Clients cannot be told where to connect.
+    #[error(
+        "listening on all addresses ({bound}) says no client where to go: add --advertise HOST:PORT"
+    )]
+    NothingToAdvertise {
+        /// The wildcard.
+        bound: SocketAddr,
+    },
+    /// A shard has no reactor.
+    #[error(transparent)]
+    Reactor(#[from] ReactorError),
+    /// A thread cannot be had.
+    #[error("cannot start {what}: {source}")]
+    Thread {
+        /// Which.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A shard's thread ended by itself: a fault in this program.
+    #[error("shard {0} ended by itself; please report this with the log above it")]
+    ShardLost(usize),
+    /// Shutting down took too long.
+    #[error(
+        "the shards did not finish within shutdown.timeout.ms; nothing acknowledged is lost, but \
+         requests in hand were not answered"
+    )]
+    TimedOut,
 }
 
 /// Serves until a signal ends it; calls `ready` once it accepts connections.
 ///
 /// # Errors
 /// [`ServeError`]
-pub fn serve(_config: Config, _ready: impl FnOnce(&Listening)) -> Result<(), ServeError> {
-    Err(ServeError::OnlyCommandLine)
+pub fn serve(config: Config, ready: impl FnOnce(&Listening)) -> Result<(), ServeError> {
+    let config = Arc::new(config);
+    let listen = free_address(&config.listen)?;
+    let listening = listening(&config, listen)?;
+    let mut data = data::open(&config)?;
+    let cluster_id = data.node.cluster.to_string();
+    let info = NodeInfo {
+        node_id: config.node_id,
+        host: listening.advertised.host.clone(),
+        port: listening.advertised.port,
+        rack: config.rack.clone(),
+    };
+    let mut publisher = Publisher::new(Arc::clone(&config), cluster_id.as_str().into(), info);
+    let (image, _) = publisher.publish(data.metadata.state());
+    let stats = NodeStats::new(config.shards);
+    let wake = Arc::new(Notify::new());
+    let plan = CrewPlan {
+        config: Arc::clone(&config),
+        listen,
+        image,
+        stats: stats.clone(),
+        control: Arc::clone(&wake),
+        fence: data.fence.clone(),
+    };
+    let (crew, links) = Crew::start(plan, &data.lock, std::mem::take(&mut data.shards))?;
+    tracing::info!(cluster_id, shards = config.shards, %listen, "serving");
+    ready(&listening);
+    let control = Control {
+        metadata: data.metadata,
+        publisher,
+        links,
+        wake,
+        data_dir: config.data_dir.clone(),
+        statistics: Arc::new(move || {
+            serde_json::to_value(stats.snapshot()).unwrap_or(serde_json::Value::Null)
+        }),
+    };
+    let ended = control.run().map_err(|source| ServeError::Thread {
+        what: "the control thread",
+        source,
+    })?;
+    match ended {
+        Ended::Clean => {
+            crew.join();
+            tracing::info!("ended: everything is flushed");
+            Ok(())
+        }
+        // Their threads may be stuck; the process takes them along.
+        Ended::TimedOut => Err(ServeError::TimedOut),
+        Ended::ShardLost(shard) => Err(ServeError::ShardLost(shard)),
+    }
+}
+
+/// The address to listen on, with a port of its own if 0 was given. Bound once without
+/// SO_REUSEPORT, with which the shards bind it: a second broker would share the port silently.
+fn free_address(wanted: &HostPort) -> Result<SocketAddr, ServeError> {
+    let resolve = |source| ServeError::Resolve {
+        address: wanted.clone(),
+        source,
+    };
+    let mut addresses = (wanted.host.as_str(), wanted.port)
+        .to_socket_addrs()
+        .map_err(resolve)?;
+    let address = addresses.next().ok_or_else(|| {
+        resolve(io::Error::new(
+            io::ErrorKind::NotFound,
+            "the host has no address",
+        ))
+    })?;
+    TcpListener::bind(address)
+        .and_then(|probe| probe.local_addr())
+        .map_err(|source| ServeError::Listen { address, source })
+}
+
+fn listening(config: &Config, bound: SocketAddr) -> Result<Listening, ServeError> {
+    let host_port = HostPort {
+        host: bound.ip().to_string(),
+        port: bound.port(),
+    };
+    let advertised = match &config.advertise {
+        Some(advertised) => advertised.clone(),
+        None if bound.ip().is_unspecified() => {
+            return Err(ServeError::NothingToAdvertise { bound });
+        }
+        None => host_port.clone(),
+    };
+    Ok(Listening {
+        bound: host_port,
+        advertised,
+    })
 }

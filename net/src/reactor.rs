@@ -129,6 +129,22 @@ impl Reactor {
     }
 }
 
+/// What the reactor of the calling task has done so far.
+///
+/// # Panics
+/// Outside of a reactor.
+pub fn counters() -> Counters {
+    current::get().counters()
+}
+
+/// [`Reactor::set_inbox`] for the reactor of the calling task.
+///
+/// # Panics
+/// Outside of a reactor.
+pub fn set_inbox(probe: Box<dyn FnMut() -> bool>) -> Rc<Notify> {
+    current::get().set_inbox(probe)
+}
+
 impl Drop for Reactor {
     fn drop(&mut self) {
         let _entered = current::enter(Rc::clone(&self.core));

@@ -9,7 +9,7 @@ mod log;
 mod read;
 mod segments;
 
-pub(crate) use log::{Direct, Fresh, Held, Log, NextStart, Note};
+pub(crate) use log::{Direct, Fresh, Log, NextStart, Note};
 pub(crate) use read::Place;
 pub(crate) use segments::{SegmentSlot, Segments};
 

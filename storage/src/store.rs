@@ -369,6 +369,12 @@ impl<D: Disk, C: Clock> Store<D, C> {
         *self.on_advance.borrow_mut() = Some(Rc::from(listener));
     }
 
+    /// Partitions with data, or with data to come.
+    #[must_use]
+    pub fn partition_count(&self) -> usize {
+        self.partitions.borrow().len()
+    }
+
     /// Calls `listener` when memory came free after an append was refused for want of it.
     pub fn on_room(&self, listener: Box<dyn Fn()>) {
         *self.on_room.borrow_mut() = Some(Rc::from(listener));

@@ -47,6 +47,10 @@ const PLACE: &[Setting] = &[
         "What is logged: error, warn, info, debug or trace, or tracing's directives such as \
          spate_storage=debug. RUST_LOG overrides it.",
     ),
+    Setting::bool("recovery.accept.loss", false).means(
+        "Start although the journal is damaged; what it held stays unreadable, and is named. Set \
+         it for one start only.",
+    ),
     Setting::int("shutdown.timeout.ms", 10_000, 100, INT_MAX, Milliseconds)
         .means("How long a shutdown may wait for requests in hand."),
 ];

@@ -1,0 +1,314 @@
+//! One client's connection: frames in, answers out, in the order of the requests.
+//!
+//! Consecutive Produce requests overlap: each has taken its place in every partition's order before
+//! the next frame is read, and only its durability is waited for later. Any other request waits for
+//! the answers before it, runs alone, and answers before the next is taken, as in Kafka.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    future::Future,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    rc::Rc,
+};
+
+use bytes::Bytes;
+use futures_util::{FutureExt, future::Either, future::select};
+use spate_net::{
+    frame::{FrameError, FrameReader, Reserve, read_frame},
+    kafka::header::{HeaderError, parse_request},
+    reactor::{self, Notify, TcpStream},
+};
+
+use crate::{
+    budget::{Budget, Grant},
+    handler::{self, Answered, Context},
+};
+
+/// A slice of an answer that goes out with one deadline. A fetch of 50 MiB to a slow link is slow,
+/// and not stuck, while each of its slices moves.
+const SEND_SLICE: usize = 1 << 20;
+
+/// Small answers that are ready together go out with one system call, up to this many.
+const COALESCE: usize = 64;
+
+/// An answer on its way.
+pub type PendingAnswer = Pin<Box<dyn Future<Output = Answered>>>;
+
+/// Who a connection is, for the handlers.
+#[derive(Debug, Clone, Copy)]
+pub struct Client {
+    /// The connection's number on its shard; never used again.
+    pub number: u64,
+    /// Where it comes from.
+    pub peer: SocketAddr,
+}
+
+/// Why a connection ends from our side.
+#[derive(Debug, thiserror::Error)]
+pub enum Closed {
+    /// A frame that cannot be.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// A request header that cannot be, or an API or version that is not served.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    /// A request that cannot be read or may not be answered.
+    #[error("{0}")]
+    Request(String),
+    /// The peer did not take an answer.
+    #[error(
+        "the client took no bytes of an answer for {waited_ms} ms; it must read what it asked for"
+    )]
+    NotReading {
+        /// The deadline that passed.
+        waited_ms: u128,
+    },
+    /// The socket failed.
+    #[error("{0}")]
+    Socket(#[from] std::io::Error),
+}
+
+/// Answers of one connection that are not sent yet, oldest first.
+struct Outbox {
+    queue: RefCell<VecDeque<Outgoing>>,
+    filled: Notify,
+    /// Answers whose outcome is not known yet.
+    unresolved: Cell<usize>,
+    resolved: Notify,
+    finished: Cell<bool>,
+}
+
+struct Outgoing {
+    body: PendingAnswer,
+    /// The request's place among those in flight, and its memory.
+    holds: (Grant, Grant),
+}
+
+/// Serves one connection until it ends, and says why when it was us.
+pub async fn serve(context: Rc<Context>, stream: TcpStream, client: Client) {
+    context.stats.connections_open.add(1);
+    let outbox = Rc::new(Outbox {
+        queue: RefCell::default(),
+        filled: Notify::new(),
+        unresolved: Cell::new(0),
+        resolved: Notify::new(),
+        finished: Cell::new(false),
+    });
+    let writer = Box::pin(write(
+        Rc::clone(&context),
+        stream.clone(),
+        Rc::clone(&outbox),
+    ));
+    let reader = Box::pin(read(&context, &stream, client, &outbox));
+    let ended = match select(reader, writer).await {
+        // The peer has no more to say, but may still read: what it asked for is still answered.
+        Either::Left((Ok(()), writer)) => {
+            outbox.finish();
+            writer.await
+        }
+        Either::Left((Err(closed), _)) | Either::Right((Err(closed), _)) => Err(closed),
+        Either::Right((Ok(()), _)) => Ok(()),
+    };
+    stream.shutdown();
+    context
+        .router
+        .forget(context.router.watch_key(client.number))
+        .await;
+    let open = context.stats.connections_open.get();
+    context.stats.connections_open.set(open - 1);
+    if let Err(closed) = ended {
+        context.closed(client, &closed);
+    }
+}
+
+async fn read(
+    context: &Rc<Context>,
+    stream: &TcpStream,
+    client: Client,
+    outbox: &Rc<Outbox>,
+) -> Result<(), Closed> {
+    let mut frames = FrameReader::new(context.limits.frame);
+    let in_flight = Budget::new(context.limits.in_flight_per_connection);
+    loop {
+        let place = in_flight.take(1).await;
+        let Some((frame, memory)) = next_frame(context, stream, &mut frames).await? else {
+            return Ok(());
+        };
+        context.stats.requests.add(1);
+        context.stats.bytes_in.add(frame.len() as u64 + 4);
+        let request = parse_request(&frame)?;
+        drop(frame);
+        let answer = if handler::overlaps(&request.header) {
+            handler::begin(context, request).await?
+        } else {
+            outbox.all_resolved().await;
+            let work = Box::pin(handler::answer(context, client, request));
+            match select(work, Box::pin(stream.closed())).await {
+                Either::Left((answered, _)) => std::future::ready(answered?).boxed_local(),
+                Either::Right(_) => return Ok(()),
+            }
+        };
+        outbox.push(Outgoing {
+            body: answer,
+            holds: (place, memory),
+        });
+    }
+}
+
+/// The next frame and its memory; `None` when the peer, its silence or our end says that it is over.
+async fn next_frame(
+    context: &Rc<Context>,
+    stream: &TcpStream,
+    frames: &mut FrameReader,
+) -> Result<Option<(Bytes, Grant)>, Closed> {
+    let plan = MemoryPlan(&context.receive);
+    let next = read_frame(stream, frames, &plan);
+    let next = pin!(reactor::timeout(context.limits.idle_timeout, next));
+    let frame = match select(next, pin!(context.stopping.wait())).await {
+        Either::Left((Ok(frame), _)) => frame?,
+        // Silent for too long, or the shard is about to end.
+        Either::Left((Err(_), _)) | Either::Right(_) => None,
+    };
+    let Some(frame) = frame else { return Ok(None) };
+    let memory = match frame.lease {
+        Some(lease) => lease,
+        None => context.receive.take(frame.bytes.len()).await,
+    };
+    Ok(Some((frame.bytes, memory)))
+}
+
+/// Lets a large frame's memory be planned before it is received.
+struct MemoryPlan<'a>(&'a Rc<Budget>);
+
+impl Reserve for MemoryPlan<'_> {
+    type Lease = Grant;
+
+    async fn reserve(&self, bytes: usize) -> Grant {
+        self.0.take(bytes).await
+    }
+}
+
+async fn write(context: Rc<Context>, stream: TcpStream, outbox: Rc<Outbox>) -> Result<(), Closed> {
+    while let Some(mut oldest) = outbox.pop().await {
+        let answered = oldest.body.as_mut().await;
+        let mut parts = Vec::new();
+        let mut holds = vec![outbox.resolve(oldest, answered, &mut parts)?];
+        while holds.len() < COALESCE
+            && let Some((ready, answered)) = outbox.pop_ready()
+        {
+            holds.push(outbox.resolve(ready, answered, &mut parts)?);
+        }
+        send(&context, &stream, parts).await?;
+    }
+    Ok(())
+}
+
+async fn send(context: &Context, stream: &TcpStream, parts: Vec<Bytes>) -> Result<(), Closed> {
+    let mut slice = Vec::new();
+    let mut slice_bytes = 0;
+    for mut part in parts {
+        while !part.is_empty() {
+            let piece = part.split_to(part.len().min(SEND_SLICE - slice_bytes));
+            slice_bytes += piece.len();
+            slice.push(piece);
+            if slice_bytes == SEND_SLICE {
+                send_slice(context, stream, std::mem::take(&mut slice), slice_bytes).await?;
+                slice_bytes = 0;
+            }
+        }
+    }
+    if slice_bytes > 0 {
+        send_slice(context, stream, slice, slice_bytes).await?;
+    }
+    Ok(())
+}
+
+async fn send_slice(
+    context: &Context,
+    stream: &TcpStream,
+    slice: Vec<Bytes>,
+    bytes: usize,
+) -> Result<(), Closed> {
+    let deadline = context.limits.send_timeout;
+    match reactor::timeout(deadline, stream.send(slice)).await {
+        Ok(sent) => sent?,
+        Err(_) => {
+            return Err(Closed::NotReading {
+                waited_ms: deadline.as_millis(),
+            });
+        }
+    }
+    context.stats.bytes_out.add(bytes as u64);
+    Ok(())
+}
+
+impl Outbox {
+    fn push(&self, outgoing: Outgoing) {
+        self.unresolved.set(self.unresolved.get() + 1);
+        self.queue.borrow_mut().push_back(outgoing);
+        self.filled.notify_one();
+    }
+
+    /// No more will come.
+    fn finish(&self) {
+        self.finished.set(true);
+        self.filled.notify_one();
+    }
+
+    async fn pop(&self) -> Option<Outgoing> {
+        loop {
+            if let Some(oldest) = self.queue.borrow_mut().pop_front() {
+                return Some(oldest);
+            }
+            if self.finished.get() {
+                return None;
+            }
+            self.filled.notified().await;
+        }
+    }
+
+    /// The oldest answer, if its outcome is known by now.
+    fn pop_ready(&self) -> Option<(Outgoing, Answered)> {
+        let mut oldest = self.queue.borrow_mut().pop_front()?;
+        match oldest.body.as_mut().now_or_never() {
+            Some(answered) => Some((oldest, answered)),
+            None => {
+                self.queue.borrow_mut().push_front(oldest);
+                None
+            }
+        }
+    }
+
+    /// Puts the answer's bytes behind `parts`; returns what to hold until they are sent.
+    fn resolve(
+        &self,
+        outgoing: Outgoing,
+        answered: Answered,
+        parts: &mut Vec<Bytes>,
+    ) -> Result<(Grant, Grant, Option<Grant>), Closed> {
+        self.unresolved.set(self.unresolved.get() - 1);
+        if self.unresolved.get() == 0 {
+            self.resolved.notify_one();
+        }
+        let (place, memory) = outgoing.holds;
+        match answered {
+            Answered::Frame {
+                parts: frame,
+                memory: leased,
+            } => {
+                parts.extend(frame);
+                Ok((place, memory, leased))
+            }
+            Answered::Nothing => Ok((place, memory, None)),
+            Answered::Close(reason) => Err(Closed::Request(reason)),
+        }
+    }
+
+    async fn all_resolved(&self) {
+        while self.unresolved.get() > 0 {
+            self.resolved.notified().await;
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The shard's reactor as storage's [`Disk`] and [`Clock`].
+//!
+//! Files are opened, read and written through the ring. Directory work is the housekeeper's: asked
+//! of a shard it is an error, because it would block.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use spate_net::reactor::{
+    self, File, FileOptions,
+    buffers::{DmaBuf, dma_buffer, registered_buffer},
+};
+use spate_storage::disk::{Clock, Disk, Flush, OpenMode};
+
+/// The disk as seen from inside a shard's reactor.
+#[derive(Clone, Copy, Debug)]
+pub struct ReactorDisk;
+
+impl Disk for ReactorDisk {
+    type File = File;
+    type Buf = DmaBuf;
+
+    fn buffer(&self, len: usize) -> DmaBuf {
+        registered_buffer(len).unwrap_or_else(|| dma_buffer(len))
+    }
+
+    async fn open(&self, path: &Path, mode: OpenMode) -> io::Result<File> {
+        let options = match mode {
+            OpenMode::Read => FileOptions {
+                write: false,
+                create_len: None,
+                direct: true,
+            },
+            OpenMode::Write => FileOptions {
+                write: true,
+                create_len: None,
+                direct: true,
+            },
+            OpenMode::Create { .. } => return Err(belongs_to_housekeeper("create", path)),
+        };
+        File::open(path, options).await
+    }
+
+    fn len(&self, file: &File) -> io::Result<u64> {
+        file.len()
+    }
+
+    async fn read(&self, file: &File, position: u64, buf: DmaBuf) -> (io::Result<()>, DmaBuf) {
+        file.read(position, buf).await
+    }
+
+    async fn write(
+        &self,
+        file: &File,
+        position: u64,
+        buf: DmaBuf,
+        flush: Flush,
+    ) -> (io::Result<()>, DmaBuf) {
+        file.write(position, buf, flush == Flush::Data).await
+    }
+
+    async fn sync(&self, file: &File) -> io::Result<()> {
+        file.sync_data().await
+    }
+
+    async fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        Err(belongs_to_housekeeper("sync", dir))
+    }
+
+    async fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        Err(belongs_to_housekeeper("create", dir))
+    }
+
+    async fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
+        Err(belongs_to_housekeeper("list", dir))
+    }
+
+    async fn rename(&self, source: &Path, _target: &Path) -> io::Result<()> {
+        Err(belongs_to_housekeeper("rename", source))
+    }
+
+    async fn remove(&self, path: &Path) -> io::Result<()> {
+        Err(belongs_to_housekeeper("remove", path))
+    }
+}
+
+fn belongs_to_housekeeper(verb: &str, path: &Path) -> io::Error {
+    let text = format!(
+        "a shard may not {verb} {}: the housekeeper does that",
+        path.display()
+    );
+    io::Error::new(io::ErrorKind::Unsupported, text)
+}
+
+/// The reactor's time.
+#[derive(Clone, Copy, Debug)]
+pub struct ReactorClock {
+    start: Instant,
+}
+
+impl ReactorClock {
+    /// A clock whose elapsed time counts from now.
+    pub fn new() -> ReactorClock {
+        ReactorClock {
+            start: Instant::now(),
+        }
+    }
+}
+
+impl Clock for ReactorClock {
+    fn wall_ms(&self) -> i64 {
+        wall_ms()
+    }
+
+    fn elapsed(&self) -> Duration {
+        reactor::now().saturating_duration_since(self.start)
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        reactor::sleep(duration).await;
+    }
+}
+
+/// Milliseconds since the Unix epoch; 0 on a machine whose clock stands before it.
+pub fn wall_ms() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| {
+            i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+        })
+}

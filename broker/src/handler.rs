@@ -1,0 +1,243 @@
+//! One file per API, and the one place that knows which handler answers which.
+//!
+//! A handler gets narrow handles (the router, the control client, an image), never the shard. It
+//! answers with a whole response frame; what it cannot read closes the connection, as in Kafka.
+
+use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use spate_net::{
+    frame::FrameLimits,
+    kafka::{
+        KafkaString, KafkaUuid,
+        api::{Call, Message, decode_request},
+        error::ErrorCode,
+        header::{Request, RequestHeader, encode_response},
+        versions::ApiKey,
+    },
+};
+use spate_storage::types::TopicId;
+
+use crate::{
+    budget::{Budget, Grant},
+    config::Config,
+    connection::{Client, Closed, PendingAnswer},
+    handler::{fetch::FetchLimits, produce::Checker},
+    logging::WarnLimiter,
+    shard::{
+        Stopping, control::ControlClient, producer_ids::ProducerIds, route::Router,
+        session::Sessions,
+    },
+    stats::ShardStats,
+};
+
+pub mod api_versions;
+pub mod create_partitions;
+pub mod create_topics;
+pub mod delete_topics;
+pub mod describe_cluster;
+pub mod describe_configs;
+pub mod fetch;
+pub mod init_producer_id;
+pub mod list_offsets;
+pub mod locate;
+pub mod lookup;
+pub mod metadata;
+pub mod offset_for_leader_epoch;
+pub mod produce;
+
+/// The bounds that one connection is held to.
+#[derive(Debug, Clone)]
+pub struct ConnectionLimits {
+    /// Sizes and deadlines of frames.
+    pub frame: FrameLimits,
+    /// How long a connection may say nothing.
+    pub idle_timeout: Duration,
+    /// Requests taken before the first of them is answered.
+    pub in_flight_per_connection: usize,
+    /// How long a client may take no byte of a slice of an answer.
+    pub send_timeout: Duration,
+}
+
+/// What the connections of one shard share.
+pub struct Context {
+    /// The way to the partitions.
+    pub router: Router,
+    /// The way to the control thread.
+    pub control: ControlClient,
+    /// Fetch sessions.
+    pub sessions: RefCell<Sessions>,
+    /// Ids for idempotent producers.
+    pub producer_ids: ProducerIds,
+    /// Memory of requests.
+    pub receive: Rc<Budget>,
+    /// Bounds of a connection.
+    pub limits: ConnectionLimits,
+    /// Checks producers' batches.
+    pub checker: RefCell<Checker>,
+    /// Bounds and memory of fetches.
+    pub fetch: FetchLimits,
+    /// The broker's settings.
+    pub config: Arc<Config>,
+    /// This shard's counters.
+    pub stats: Arc<ShardStats>,
+    /// Keeps bad clients from flooding the log.
+    pub warnings: WarnLimiter,
+    /// Whether the shard is about to end.
+    pub stopping: Rc<Stopping>,
+}
+
+/// What a handler has made of a request.
+pub enum Answered {
+    /// A response frame, and the memory it is charged to until it is sent.
+    Frame {
+        /// The frame, its size in front.
+        parts: Vec<Bytes>,
+        /// What to hold meanwhile.
+        memory: Option<Grant>,
+    },
+    /// The client wants no answer (acks=0).
+    Nothing,
+    /// The connection must end, for this reason.
+    Close(String),
+}
+
+impl Context {
+    /// Notes that we closed a connection, and why.
+    pub fn closed(&self, client: Client, reason: &Closed) {
+        self.stats.connections_refused.add(1);
+        let peer = client.peer;
+        if let Some(suppressed) = self.warnings.admit() {
+            tracing::warn!(%peer, suppressed, "closed a connection: {reason}");
+        }
+    }
+}
+
+/// Whether requests of this kind overlap on one connection; all others run alone.
+pub fn overlaps(header: &RequestHeader) -> bool {
+    header.api.key == ApiKey::Produce
+}
+
+/// Takes a request that overlaps with others: when this returns it has its place in every
+/// partition's order, and the answer comes from the future.
+pub async fn begin(context: &Rc<Context>, request: Request) -> Result<PendingAnswer, Closed> {
+    context.stats.produce_requests.add(1);
+    produce::begin(context, request).await
+}
+
+/// Answers a request that runs alone.
+pub async fn answer(
+    context: &Rc<Context>,
+    client: Client,
+    request: Request,
+) -> Result<Answered, Closed> {
+    let Request { header, body, .. } = &request;
+    let router = &context.router;
+    let control = &context.control;
+    match header.api.key {
+        ApiKey::Produce => unreachable!("produce requests overlap"),
+        ApiKey::Fetch => {
+            context.stats.fetch_requests.add(1);
+            fetch::answer(context, client, header, body).await
+        }
+        ApiKey::ApiVersions => api_versions::answer(&request),
+        ApiKey::Metadata => {
+            let asked = decode(header, body)?;
+            let auto_create = context.config.auto_create_topics.then_some(control);
+            reply(
+                header,
+                &metadata::answer(header.version, &asked, router, auto_create).await,
+            )
+        }
+        ApiKey::ListOffsets => reply(
+            header,
+            &list_offsets::answer(header.version, decode(header, body)?, router).await,
+        ),
+        ApiKey::OffsetForLeaderEpoch => reply(
+            header,
+            &offset_for_leader_epoch::answer(decode(header, body)?, router).await,
+        ),
+        ApiKey::InitProducerId => {
+            let asked = decode(header, body)?;
+            reply(
+                header,
+                &init_producer_id::answer(&asked, &context.producer_ids, control).await,
+            )
+        }
+        ApiKey::CreateTopics => reply(
+            header,
+            &create_topics::answer(decode(header, body)?, control).await,
+        ),
+        ApiKey::DeleteTopics => {
+            let asked = decode(header, body)?;
+            reply(
+                header,
+                &delete_topics::answer(header.version, asked, control).await,
+            )
+        }
+        ApiKey::CreatePartitions => reply(
+            header,
+            &create_partitions::answer(decode(header, body)?, control).await,
+        ),
+        ApiKey::DescribeCluster => reply(
+            header,
+            &describe_cluster::answer(&decode(header, body)?, &router.image()),
+        ),
+        ApiKey::DescribeConfigs => {
+            let settings = &context.config.settings;
+            let asked = decode(header, body)?;
+            reply(
+                header,
+                &describe_configs::answer(asked, &router.image(), settings),
+            )
+        }
+    }
+}
+
+fn decode<R: Call>(header: &RequestHeader, body: &Bytes) -> Result<R, Closed> {
+    decode_request(body, header.version).map_err(|error| unreadable(header, &error))
+}
+
+fn unreadable(header: &RequestHeader, error: &dyn std::fmt::Display) -> Closed {
+    let RequestHeader {
+        api,
+        version,
+        client_id,
+        ..
+    } = header;
+    let client = client_id.as_ref().map_or("", KafkaString::as_str);
+    Closed::Request(format!(
+        "a {:?} request of version {version} from client id {client:?} cannot be read: {error}",
+        api.key
+    ))
+}
+
+fn reply(header: &RequestHeader, response: &impl Message) -> Result<Answered, Closed> {
+    let frame = encode_response(header.api, header.version, header.correlation_id, response)
+        .map_err(|error| Closed::Request(format!("an answer cannot be written: {error}")))?;
+    Ok(Answered::Frame {
+        parts: vec![frame],
+        memory: None,
+    })
+}
+
+/// The wire's topic id as storage's.
+pub fn topic_id(id: KafkaUuid) -> TopicId {
+    TopicId(*uuid::Uuid::from(id).as_bytes())
+}
+
+/// Storage's topic id as the wire's.
+pub fn kafka_uuid(id: TopicId) -> KafkaUuid {
+    KafkaUuid::from_uuid(uuid::Uuid::from_bytes(id.0))
+}
+
+/// Text for a nullable field; the empty one is null.
+pub fn message(text: &str) -> Option<KafkaString> {
+    (!text.is_empty()).then(|| KafkaString::from(text.to_owned()))
+}
+
+/// What to say when the control thread is gone: the process is ending.
+pub const ENDING: (ErrorCode, &str) = (
+    ErrorCode::CoordinatorNotAvailable,
+    "the broker is shutting down; try again",
+);

@@ -1,0 +1,46 @@
+//! DescribeCluster: the nodes of the cluster, and which of them is the controller.
+
+use spate_net::kafka::{
+    KafkaString,
+    api::describe_cluster::{
+        DescribeClusterBroker, DescribeClusterRequest, DescribeClusterResponse,
+    },
+    error::ErrorCode,
+};
+
+use crate::{
+    handler::{message, metadata::CLUSTER_OPERATIONS},
+    image::Image,
+};
+
+/// The endpoint type of brokers (KIP-919); controllers have no listener for clients here.
+const BROKERS: i8 = 1;
+
+/// Answers.
+pub fn answer(asked: &DescribeClusterRequest, image: &Image) -> DescribeClusterResponse {
+    let response = DescribeClusterResponse::default()
+        .with_endpoint_type(asked.endpoint_type)
+        .with_cluster_id(image.cluster_id.to_string().into());
+    if asked.endpoint_type != BROKERS {
+        let text = format!(
+            "endpoint type {} is not served on this listener: ask for brokers ({BROKERS})",
+            asked.endpoint_type
+        );
+        return response
+            .with_error_code(ErrorCode::MismatchedEndpointType.code())
+            .with_error_message(message(&text));
+    }
+    let broker = DescribeClusterBroker::default()
+        .with_broker_id(image.node.node_id)
+        .with_host(image.node.host.clone().into())
+        .with_port(i32::from(image.node.port))
+        .with_rack(image.node.rack.clone().map(KafkaString::from));
+    response
+        .with_controller_id(image.node.node_id)
+        .with_brokers(vec![broker])
+        .with_cluster_authorized_operations(if asked.include_cluster_authorized_operations {
+            CLUSTER_OPERATIONS
+        } else {
+            i32::MIN
+        })
+}

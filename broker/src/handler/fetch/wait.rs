@@ -1,0 +1,72 @@
+//! Waits until a fetch is worth answering: `min_bytes` are there over all its shards, something
+//! must be said at once, or time is up.
+
+use std::rc::Rc;
+
+use spate_net::{kafka::api::fetch::FetchRequest, reactor};
+
+use crate::{
+    connection::Client,
+    handler::{
+        Context,
+        fetch::{deadline, plan::Plan},
+    },
+    shard::{
+        message::{Answer, Ask, WatchKey},
+        scatter::Scatter,
+    },
+};
+
+/// Probes until the fetch is worth answering; the plan then holds the last sizes.
+///
+/// The first probe arms nothing: under load it mostly finds enough. The next ones arm a watch with
+/// each owner in the same step in which they ask for sizes, so that nothing falls between.
+pub async fn until_worth_answering(
+    context: &Rc<Context>,
+    client: Client,
+    asked: &FetchRequest,
+    plan: &mut Plan,
+) {
+    let deadline = deadline(asked.max_wait_ms);
+    let min_bytes = usize::try_from(asked.min_bytes).unwrap_or(0);
+    probe(context, plan, None).await;
+    let key = context.router.watch_key(client.number);
+    let waiting = &context.stats.fetches_waiting;
+    while plan.bytes() < min_bytes && !plan.is_urgent() && !plan.steps.is_empty() {
+        let fired = context.router.listen(key);
+        probe(context, plan, Some(key)).await;
+        let now = reactor::now();
+        if plan.bytes() >= min_bytes || plan.is_urgent() || now >= deadline {
+            return;
+        }
+        waiting.add(1);
+        let timed_out = reactor::timeout(deadline - now, fired.notified())
+            .await
+            .is_err();
+        waiting.set(waiting.get() - 1);
+        probe(context, plan, None).await;
+        if timed_out {
+            return;
+        }
+    }
+}
+
+async fn probe(context: &Rc<Context>, plan: &mut Plan, watch: Option<WatchKey>) {
+    let mut scatter = Scatter::new();
+    for (place, step) in plan.steps.iter().enumerate() {
+        if let Ok(target) = step.target {
+            let item = step.item(target, step.max_bytes(), true);
+            scatter.add(context.router.owner(target), place, item);
+        }
+    }
+    let gather = scatter
+        .send(&context.router, |items| Ask::Probe { items, watch })
+        .await;
+    let probed = gather.collect(|answer| match answer {
+        Answer::Probe(probed) => Some(probed),
+        _ => None,
+    });
+    for (place, probed) in probed.await {
+        plan.steps[place].probed = Some(probed);
+    }
+}

@@ -1,0 +1,155 @@
+//! Metadata: which topics there are, and who leads their partitions. With one node that is always
+//! this one; topics that are asked for and missing are created if the settings say so.
+
+use std::{collections::HashMap, sync::Arc};
+
+use spate_net::kafka::{
+    KafkaString, KafkaUuid,
+    api::metadata::{
+        MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
+        MetadataResponsePartition, MetadataResponseTopic, NO_AUTHORIZED_OPERATIONS, asks_for_all,
+    },
+    error::ErrorCode,
+};
+
+use crate::{
+    control::message::{ControlReply, ControlRequest},
+    handler::{kafka_uuid, topic_id},
+    image::{Image, TopicImage},
+    shard::{control::ControlClient, route::Router},
+};
+
+/// All operations on a topic (read, write, create, delete, alter, describe, describe and alter
+/// configs), as bits of Kafka's `AclOperation`: without an authorizer everybody may do them.
+const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
+
+/// All operations on the cluster (create, alter, describe, cluster action, describe and alter
+/// configs, idempotent write).
+pub const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
+
+/// Answers; `auto_create` is there if missing topics are to be created.
+pub async fn answer(
+    version: i16,
+    asked: &MetadataRequest,
+    router: &Router,
+    auto_create: Option<&ControlClient>,
+) -> MetadataResponse {
+    let wants_all = asks_for_all(asked, version);
+    let named = asked.topics.as_deref().unwrap_or_default();
+    let mut refused = HashMap::new();
+    // Before v4 the flag was not there and creation was implied.
+    let may_create = version < 4 || asked.allow_auto_topic_creation;
+    if let (Some(control), false, true) = (auto_create, wants_all, may_create) {
+        refused = create_missing(named, &router.image(), control).await;
+    }
+    let image = router.image();
+    let operations = if asked.include_topic_authorized_operations {
+        TOPIC_OPERATIONS
+    } else {
+        i32::MIN
+    };
+    let topics = if wants_all {
+        image
+            .topics()
+            .map(|topic| found(topic, &image, operations))
+            .collect()
+    } else {
+        named
+            .iter()
+            .map(|topic| one(topic, &image, &refused, operations))
+            .collect()
+    };
+    MetadataResponse::default()
+        .with_brokers(vec![broker(&image)])
+        .with_cluster_id(Some(image.cluster_id.to_string().into()))
+        .with_controller_id(image.node.node_id)
+        .with_topics(topics)
+        .with_cluster_authorized_operations(if asked.include_cluster_authorized_operations {
+            CLUSTER_OPERATIONS
+        } else {
+            NO_AUTHORIZED_OPERATIONS
+        })
+}
+
+/// Creates what is named and missing; returns why some could not be.
+async fn create_missing(
+    named: &[MetadataRequestTopic],
+    image: &Image,
+    control: &ControlClient,
+) -> HashMap<String, ErrorCode> {
+    let names: Vec<String> = named
+        .iter()
+        .filter_map(|topic| topic.name.as_ref())
+        .filter(|name| image.topic(name.as_str()).is_none())
+        .map(|name| name.as_str().to_owned())
+        .collect();
+    if names.is_empty() {
+        return HashMap::new();
+    }
+    match control.ask(ControlRequest::AutoCreate { names }).await {
+        Some(ControlReply::AutoCreate(outcomes)) => outcomes
+            .into_iter()
+            .filter_map(|topic| Some((topic.name, topic.outcome.err()?.code)))
+            .collect(),
+        _ => HashMap::new(),
+    }
+}
+
+fn one(
+    asked: &MetadataRequestTopic,
+    image: &Image,
+    refused: &HashMap<String, ErrorCode>,
+    operations: i32,
+) -> MetadataResponseTopic {
+    let known = match &asked.name {
+        Some(name) => image.topic(name.as_str()),
+        None => image.topic_by_id(topic_id(asked.topic_id)),
+    };
+    if let Some(topic) = known {
+        return found(topic, image, operations);
+    }
+    let code = match &asked.name {
+        Some(name) => *refused
+            .get(name.as_str())
+            .unwrap_or(&ErrorCode::UnknownTopicOrPartition),
+        None => ErrorCode::UnknownTopicId,
+    };
+    let id = if asked.name.is_none() {
+        asked.topic_id
+    } else {
+        KafkaUuid::ZERO
+    };
+    MetadataResponseTopic::default()
+        .with_error_code(code.code())
+        .with_name(asked.name.clone())
+        .with_topic_id(id)
+        .with_topic_authorized_operations(NO_AUTHORIZED_OPERATIONS)
+}
+
+fn found(topic: &Arc<TopicImage>, image: &Image, operations: i32) -> MetadataResponseTopic {
+    let node = image.node.node_id;
+    let partitions = (0..topic.partitions)
+        .map(|index| {
+            MetadataResponsePartition::default()
+                .with_partition_index(index)
+                .with_leader_id(node)
+                .with_leader_epoch(topic.leader_epoch().0)
+                .with_replica_nodes(vec![node])
+                .with_isr_nodes(vec![node])
+        })
+        .collect();
+    MetadataResponseTopic::default()
+        .with_name(Some(KafkaString::from(topic.name.to_string())))
+        .with_topic_id(kafka_uuid(topic.id))
+        .with_is_internal(topic.internal)
+        .with_partitions(partitions)
+        .with_topic_authorized_operations(operations)
+}
+
+fn broker(image: &Image) -> MetadataResponseBroker {
+    MetadataResponseBroker::default()
+        .with_node_id(image.node.node_id)
+        .with_host(image.node.host.clone().into())
+        .with_port(i32::from(image.node.port))
+        .with_rack(image.node.rack.clone().map(KafkaString::from))
+}

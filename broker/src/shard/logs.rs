@@ -1,0 +1,282 @@
+//! The owner's side: what a shard does with requests for its partitions, its own connections' and
+//! its neighbours' alike.
+
+use std::{cell::RefCell, future::Future, pin::Pin, rc::Rc, sync::Arc};
+
+use futures_util::{StreamExt, stream};
+use spate_net::{kafka::error::ErrorCode, reactor::Notify};
+use spate_storage::{
+    store::{ReadError, Store},
+    types::{LeaderEpoch, Offset, ShardId, TopicPartition},
+};
+
+use crate::{
+    control::message::Refusal,
+    disk::{ReactorClock, ReactorDisk},
+    image::Image,
+    shard::{
+        append::AppendQueue,
+        message::{Answer, Ask, Lookup, ReadItem, WatchKey},
+        outcome::{Extent, Found, FoundOffset, Probed, ReadOutcome},
+        wait::Watches,
+    },
+};
+
+/// The log storage of one shard over its ring.
+pub type ShardStore = Store<ReactorDisk, ReactorClock>;
+
+/// Reads of one request that may be at the disk at once. Eight keep a device busy; more would let
+/// one wide fetch queue before everybody else's.
+const READS_AT_ONCE: usize = 8;
+
+/// An answer that is there or will be.
+pub enum Pending {
+    /// There.
+    Ready(Answer),
+    /// To come.
+    Later(Pin<Box<dyn Future<Output = Answer>>>),
+}
+
+/// A shard's partitions.
+pub struct Logs {
+    me: ShardId,
+    store: Rc<ShardStore>,
+    image: RefCell<Arc<Image>>,
+    watches: Watches,
+    appends: AppendQueue,
+    /// Watches of this shard's own connections that fired, to be woken; and those of neighbours.
+    fired: RefCell<Vec<WatchKey>>,
+    /// Notified for fired watches, and for room that appends wait for.
+    has_news: Notify,
+}
+
+impl Logs {
+    /// The logs of shard `me`, listening to the store's progress.
+    pub fn new(me: ShardId, store: Rc<ShardStore>, image: Arc<Image>) -> Rc<Logs> {
+        let logs = Rc::new(Logs {
+            me,
+            store: Rc::clone(&store),
+            image: RefCell::new(image),
+            watches: Watches::default(),
+            appends: AppendQueue::default(),
+            fired: RefCell::default(),
+            has_news: Notify::new(),
+        });
+        let listener = Rc::downgrade(&logs);
+        store.on_advance(Box::new(move |partition, _| {
+            if let Some(logs) = listener.upgrade() {
+                logs.advanced(partition);
+            }
+        }));
+        let listener = Rc::downgrade(&logs);
+        store.on_room(Box::new(move || {
+            if let Some(logs) = listener.upgrade() {
+                logs.has_news.notify_one();
+            }
+        }));
+        logs
+    }
+
+    /// The store below.
+    pub fn store(&self) -> &Rc<ShardStore> {
+        &self.store
+    }
+
+    /// The image that answers come from now.
+    pub fn image(&self) -> Arc<Image> {
+        Arc::clone(&self.image.borrow())
+    }
+
+    /// Answers from this image from now on.
+    pub fn adopt(&self, image: Arc<Image>) {
+        *self.image.borrow_mut() = image;
+    }
+
+    /// The queue before the logs.
+    pub fn appends(&self) -> &AppendQueue {
+        &self.appends
+    }
+
+    /// Goes on with appends that waited for memory.
+    pub fn resume_appends(&self) {
+        if self.appends.is_stalled() {
+            self.appends.resume(&self.store, &self.image());
+        }
+    }
+
+    /// Waits until watches have fired or memory came free, and takes the fired watches.
+    pub async fn fired(&self) -> Vec<WatchKey> {
+        self.has_news.notified().await;
+        self.fired.take()
+    }
+
+    /// Takes a request. Its effects on the logs, and their order, are those of this call; only the
+    /// answer may come later.
+    pub fn accept(self: &Rc<Self>, ask: Ask) -> Pending {
+        match ask {
+            Ask::Append {
+                items,
+                wait_for_durable,
+            } => {
+                let image = self.image();
+                let outcomes = self
+                    .appends
+                    .append(&self.store, &image, items, wait_for_durable);
+                Pending::Later(Box::pin(async move { Answer::Append(outcomes.await) }))
+            }
+            Ask::Probe { items, watch } => {
+                let sizes = items.iter().map(|item| self.probe(item)).collect();
+                if let Some(key) = watch {
+                    self.watches
+                        .arm(key, items.iter().map(|item| item.target).collect());
+                }
+                Pending::Ready(Answer::Probe(sizes))
+            }
+            Ask::Read { items } => {
+                let logs = Rc::clone(self);
+                Pending::Later(Box::pin(async move {
+                    let reads = stream::iter(items).map(|item| logs.read(item));
+                    Answer::Read(reads.buffered(READS_AT_ONCE).collect().await)
+                }))
+            }
+            Ask::Find { items } => {
+                let logs = Rc::clone(self);
+                Pending::Later(Box::pin(async move {
+                    let finds = stream::iter(items).map(|(target, what)| logs.find(target, what));
+                    Answer::Find(finds.buffered(READS_AT_ONCE).collect().await)
+                }))
+            }
+            Ask::Unwatch(key) => {
+                self.watches.disarm(key);
+                Pending::Ready(Answer::Unwatched)
+            }
+        }
+    }
+
+    fn advanced(&self, partition: TopicPartition) {
+        let keys = self.watches.fire(partition);
+        if !keys.is_empty() {
+            self.fired.borrow_mut().extend(keys);
+            self.has_news.notify_one();
+        }
+    }
+
+    fn extent(&self, target: TopicPartition) -> Extent {
+        let bounds = self.store.bounds(target);
+        Extent {
+            log_start: bounds.log_start,
+            high_watermark: bounds.high_watermark,
+        }
+    }
+
+    fn probe(&self, item: &ReadItem) -> Probed {
+        let extent = self.extent(item.target);
+        if let Some(diverging) = self.diverging(item) {
+            return Probed {
+                bytes: 0,
+                failure: None,
+                extent,
+                diverging: Some(diverging),
+            };
+        }
+        match self
+            .store
+            .readable_bytes(item.target, item.from, item.max_bytes)
+        {
+            Ok(bytes) => Probed {
+                bytes,
+                failure: None,
+                extent,
+                diverging: None,
+            },
+            Err(error) => Probed {
+                bytes: 0,
+                failure: Some(refused(&error)),
+                extent,
+                diverging: None,
+            },
+        }
+    }
+
+    fn diverging(&self, item: &ReadItem) -> Option<(LeaderEpoch, Offset)> {
+        let asked = item.last_fetched_epoch?;
+        match self.store.epoch_end(item.target, asked) {
+            Some((epoch, end)) if epoch == asked && end >= item.from => None,
+            Some(divergence) => Some(divergence),
+            None => None,
+        }
+    }
+
+    async fn read(&self, item: ReadItem) -> ReadOutcome {
+        let extent = self.extent(item.target);
+        let read = self
+            .store
+            .read(item.target, item.from, item.max_bytes, item.at_least_one);
+        match read.await {
+            Ok(data) => ReadOutcome {
+                slices: data.slices,
+                failure: None,
+                extent,
+            },
+            Err(error) => ReadOutcome {
+                slices: Vec::new(),
+                failure: Some(refused(&error)),
+                extent,
+            },
+        }
+    }
+
+    async fn find(&self, target: TopicPartition, what: Lookup) -> Found {
+        let bounds = self.store.bounds(target);
+        let of_record = match what {
+            Lookup::Earliest => return Ok(self.at_end(target, bounds.log_start)),
+            Lookup::Latest => return Ok(self.at_end(target, bounds.high_watermark)),
+            Lookup::EpochEnd(epoch) => {
+                let end = self.store.epoch_end(target, epoch);
+                return Ok(
+                    end.map_or(FoundOffset::NONE, |(epoch, offset)| FoundOffset {
+                        offset,
+                        timestamp: -1,
+                        epoch,
+                    }),
+                );
+            }
+            Lookup::AtTimestamp(time) => self.store.offset_at_timestamp(target, time).await,
+            Lookup::MaxTimestamp => self.store.max_timestamp(target).await,
+        };
+        match of_record {
+            Ok(None) => Ok(FoundOffset::NONE),
+            Ok(Some(found)) => Ok(FoundOffset {
+                offset: found.offset,
+                timestamp: found.timestamp,
+                epoch: found.epoch,
+            }),
+            Err(error) => Err(refused(&error)),
+        }
+    }
+
+    fn at_end(&self, target: TopicPartition, offset: Offset) -> FoundOffset {
+        let image = self.image.borrow();
+        let epoch = image
+            .topic_by_id(target.topic)
+            .map_or(LeaderEpoch(-1), |t| t.leader_epoch());
+        FoundOffset {
+            offset,
+            timestamp: -1,
+            epoch,
+        }
+    }
+
+    /// This shard's number.
+    pub fn me(&self) -> ShardId {
+        self.me
+    }
+}
+
+fn refused(error: &ReadError) -> Refusal {
+    let code = match error {
+        ReadError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+        _ => ErrorCode::KafkaStorageError,
+    };
+    Refusal::new(code, error.to_string())
+}

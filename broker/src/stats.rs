@@ -1,0 +1,167 @@
+//! Counters that the control thread reads while the shards count: one writer each, so a plain load
+//! and store suffice, and no core waits for another's cache line to add one.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use serde::Serialize;
+
+/// A number that one shard writes and anyone reads.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds; only for the shard that owns the counter.
+    pub fn add(&self, amount: u64) {
+        self.set(self.get().wrapping_add(amount));
+    }
+
+    /// Overwrites; only for the shard that owns the counter.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// The present value, perhaps an instant old.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+macro_rules! shard_stats {
+    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
+        /// What one shard counts since the start, and its gauges as of the last second.
+        #[derive(Debug, Default)]
+        pub struct ShardStats {
+            $($(#[$doc])* pub $name: Counter,)+
+        }
+
+        /// [`ShardStats`] at one moment.
+        #[derive(Debug, Clone, Serialize)]
+        pub struct ShardSnapshot {
+            /// The shard.
+            pub shard: usize,
+            $($(#[$doc])* pub $name: u64,)+
+        }
+
+        impl ShardStats {
+            fn snapshot(&self, shard: usize) -> ShardSnapshot {
+                ShardSnapshot { shard, $($name: self.$name.get(),)+ }
+            }
+        }
+    };
+}
+
+shard_stats! {
+    /// Connections accepted.
+    connections_accepted,
+    /// Connections open now.
+    connections_open,
+    /// Connections closed by us for bad input, slowness or a limit.
+    connections_refused,
+    /// Requests answered, all APIs.
+    requests,
+    /// Produce requests among them.
+    produce_requests,
+    /// Fetch requests among them.
+    fetch_requests,
+    /// Batches taken from producers.
+    batches_in,
+    /// Bytes of requests.
+    bytes_in,
+    /// Bytes of responses.
+    bytes_out,
+    /// Requests to a partition's owner that crossed to another shard.
+    hops,
+    /// Requests to a partition's owner that stayed here.
+    local,
+    /// Appends that had to wait for memory of open blocks.
+    append_stalls,
+    /// Fetches waiting for data now.
+    fetches_waiting,
+    /// Fetch sessions open now.
+    fetch_sessions,
+    /// Bytes of requests in memory now.
+    receive_bytes,
+    /// Bytes of responses to fetches in memory now.
+    fetch_bytes,
+    /// Bytes of open blocks now.
+    open_block_bytes,
+    /// Bytes of cached blocks now.
+    cache_bytes,
+    /// Turns of the reactor's loop.
+    turns,
+    /// `io_uring_enter` calls; the epoll reactor's `epoll_wait` calls.
+    enters,
+    /// Ring submissions.
+    submissions,
+    /// Ring completions.
+    completions,
+    /// Times the shard slept.
+    parks,
+    /// Journal frames written.
+    journal_frames,
+    /// Journal bytes written.
+    journal_bytes,
+    /// Blocks sealed into segments.
+    sealed_blocks,
+    /// Blocks written past the journal.
+    direct_blocks,
+    /// Bytes written to segments.
+    segment_bytes,
+    /// Open blocks copied forward in the journal.
+    copied_blocks,
+    /// Batches that had been appended before.
+    duplicates,
+    /// Blocks read from disk.
+    block_reads,
+    /// Partitions with data.
+    partitions,
+}
+
+/// The statistics of all shards, for whoever holds this.
+#[derive(Debug, Clone)]
+pub struct NodeStats {
+    shards: Arc<[Arc<ShardStats>]>,
+}
+
+/// [`NodeStats`] at one moment.
+#[derive(Debug, Clone, Serialize)]
+pub struct Snapshot {
+    /// By shard.
+    pub shards: Vec<ShardSnapshot>,
+}
+
+impl NodeStats {
+    /// Fresh counters for `shards` shards.
+    pub fn new(shards: u16) -> NodeStats {
+        NodeStats {
+            shards: (0..shards).map(|_| Arc::default()).collect(),
+        }
+    }
+
+    /// One shard's counters, for that shard to write.
+    pub fn shard(&self, shard: usize) -> Arc<ShardStats> {
+        Arc::clone(&self.shards[shard])
+    }
+
+    /// Connections open over all shards.
+    pub fn connections_open(&self) -> u64 {
+        self.shards
+            .iter()
+            .map(|shard| shard.connections_open.get())
+            .sum()
+    }
+
+    /// All counters now.
+    pub fn snapshot(&self) -> Snapshot {
+        let shards = self
+            .shards
+            .iter()
+            .enumerate()
+            .map(|(n, stats)| stats.snapshot(n))
+            .collect();
+        Snapshot { shards }
+    }
+}
