@@ -6,10 +6,11 @@
 
 mod background;
 mod jobs;
+mod lanes;
 mod mail;
+mod serve;
 mod stock;
 mod thread;
-mod under_way;
 
 use std::{io, path::PathBuf};
 

@@ -408,6 +408,7 @@ fn thread_does_every_job_for_every_shard_and_idles_at_no_cost() {
         std::thread::sleep(Duration::from_millis(700));
         let spent = housekeeper_ticks() - before;
         assert!(spent <= 1, "{spent} ticks in 0.7 s of idling");
+        assert!(housekeeper.is_running());
         housekeeper.shutdown();
     }
 }

@@ -5,7 +5,6 @@ use std::{
     path::PathBuf,
     rc::Rc,
     sync::{Arc, mpsc},
-    task::{Context, Wake, Waker},
     thread,
 };
 
@@ -13,15 +12,13 @@ use futures_util::FutureExt as _;
 use glommio::{Latency, LocalExecutor, LocalExecutorBuilder, Placement, Shares};
 
 use super::{
-    Job, Keeper, Urgency,
+    Keeper, Urgency,
     background::BackgroundDisk,
+    lanes::Lanes,
     mail::{self, Bell, ChoreReceiver, ChoreSender, Mail, WakeShard},
-    under_way::UnderWay,
+    serve::serve,
 };
-use crate::{
-    disk::{Disk, standard::StandardDisk},
-    hash::Incarnation,
-};
+use crate::{disk::standard::StandardDisk, hash::Incarnation};
 
 /// Memory that glommio registers with its rings, which counts against the user's locked memory,
 /// once for each of its three rings: 192 KiB of the 6 MiB that all shards and it share. glommio
@@ -101,6 +98,15 @@ impl Housekeeper {
     #[must_use]
     pub fn note(&self) -> Option<&str> {
         self.note.as_deref()
+    }
+
+    /// Whether the thread still runs. When it does not without having been asked to end, a bug has
+    /// killed it and no shard gets a file any more: a reason to end the process.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.thread
+            .as_ref()
+            .is_some_and(|thread| !thread.is_finished())
     }
 
     /// Ends the thread after the jobs it has begun; jobs that wait in the rings are dropped.
@@ -183,11 +189,7 @@ fn run_on_glommio(
     ready: &mpsc::SyncSender<Ready>,
 ) -> Result<(), (Mail, String)> {
     executor.run(async {
-        let keeper = Rc::new(Keeper::new(
-            BackgroundDisk,
-            data,
-            Box::new(Incarnation::random),
-        ));
+        let keeper = Keeper::new(BackgroundDisk, data, Box::new(Incarnation::random));
         if let Err(error) = keeper.start().await {
             let note = format!(
                 "the housekeeper runs without io_uring: {error}; it needs direct I/O in the data \
@@ -207,7 +209,7 @@ fn run_on_glommio(
             queue("ahead", 200),
             queue("whenever", 100),
         );
-        serve(&keeper, mail, |urgency, job| {
+        let spawn = move |urgency, job| {
             let lane = match urgency {
                 Urgency::Awaited => awaited,
                 Urgency::Ahead => ahead,
@@ -217,85 +219,26 @@ fn run_on_glommio(
                 Ok(task) => drop(task.detach()),
                 Err(error) => tracing::error!(%error, "a housekeeper job was lost; restart"),
             }
-        })
-        .await;
+        };
+        serve(keeper, mail, Rc::new(spawn)).await;
         Ok(())
     })
 }
 
 fn run_on_thread(data: PathBuf, mail: Mail, note: Option<String>, ready: &mpsc::SyncSender<Ready>) {
     let keeper = Keeper::new(StandardDisk::new(), data, Box::new(Incarnation::random));
-    let keeper = Rc::new(keeper);
-    run_parking(async {
-        let started = keeper.start().await.map(|()| (Backend::Thread, note));
-        let failed = started.is_err();
-        if ready.send(started).is_err() || failed {
-            return;
-        }
-        serve(&keeper, mail, |_, job| {
-            // Plain system calls never wait: the job is done after one poll.
-            let done = job.now_or_never();
-            assert!(
-                done.is_some(),
-                "a job on the plain disk has to be done at once"
-            );
-        })
-        .await;
-    });
-}
-
-/// Runs one future and parks the thread while it waits.
-fn run_parking(future: impl Future<Output = ()>) {
-    struct Unpark(thread::Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut future = std::pin::pin!(future);
-    while future
-        .as_mut()
-        .poll(&mut Context::from_waker(&waker))
-        .is_pending()
+    let started = keeper.start().now_or_never();
+    let started = started.unwrap_or_else(|| Err(io::Error::other("the plain disk waited")));
+    let failed = started.is_err();
+    if ready
+        .send(started.map(|()| (Backend::Thread, note)))
+        .is_err()
+        || failed
     {
-        thread::park();
+        return;
     }
-}
-
-type Task = std::pin::Pin<Box<dyn Future<Output = ()>>>;
-
-/// Takes jobs until the end is asked for, then waits for those under way.
-async fn serve<D: Disk>(keeper: &Rc<Keeper<D>>, mail: Mail, spawn: impl Fn(Urgency, Task)) {
-    let Mail { mut inbox, outbox } = mail;
-    let outbox = Rc::new(outbox);
-    let under_way = Rc::new(UnderWay::default());
-    while let Some((shard, job)) = inbox.next().await {
-        let class = match &job {
-            Job::PrepareSegment { class } => Some(*class),
-            _ => None,
-        };
-        let urgency = job.urgency();
-        let (keeper_, outbox, count) = (Rc::clone(keeper), Rc::clone(&outbox), under_way.begin());
-        spawn(
-            urgency,
-            Box::pin(async move {
-                let done = keeper_.run(job).await;
-                outbox.answer(shard, done);
-                drop(count);
-            }),
-        );
-        if let Some(class) = class {
-            let (keeper, count) = (Rc::clone(keeper), under_way.begin());
-            spawn(
-                Urgency::Ahead,
-                Box::pin(async move {
-                    while keeper.restock(class).await {}
-                    drop(count);
-                }),
-            );
-        }
-    }
-    under_way.none().await;
-    inbox.disarm();
+    let lanes = Rc::new(Lanes::default());
+    let spawner = Rc::clone(&lanes);
+    let spawn = move |urgency, task| spawner.push(urgency, task);
+    lanes.run(serve(keeper, mail, Rc::new(spawn)));
 }
