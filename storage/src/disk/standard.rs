@@ -19,7 +19,7 @@ use rustix::{
     io::{Errno, ReadWriteFlags},
 };
 
-use super::{Clock, Disk, Flush, OpenMode, aligned::AlignedBuf};
+use super::{Clock, Disk, Flush, OpenMode, PAGE, aligned::AlignedBuf};
 
 /// A handle to the machine's file systems.
 #[derive(Clone, Debug, Default)]
@@ -82,14 +82,20 @@ fn allocate(fd: &OwnedFd, len: u64) -> io::Result<()> {
     }
 }
 
+/// Where to go on after a short transfer: direct I/O takes whole pages only, so a page that came
+/// in part is done again.
+fn whole_pages(bytes: usize) -> usize {
+    bytes - bytes % PAGE
+}
+
 fn read_all(fd: &OwnedFd, position: u64, buf: &mut [u8]) -> io::Result<()> {
     let mut done = 0;
     while done < buf.len() {
         let rest = &mut [IoSliceMut::new(&mut buf[done..])];
         let at = position + done as u64;
         match rustix::io::preadv2(fd, rest, at, ReadWriteFlags::empty()) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(n) => done += n,
+            Ok(n) if n < PAGE => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(n) => done += whole_pages(n),
             Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
@@ -106,8 +112,8 @@ fn write_all(fd: &OwnedFd, position: u64, buf: &[u8], flush: Flush) -> io::Resul
     while done < buf.len() {
         let rest = &[IoSlice::new(&buf[done..])];
         match rustix::io::pwritev2(fd, rest, position + done as u64, flags) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(n) => done += n,
+            Ok(n) if n < PAGE => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => done += whole_pages(n),
             Err(Errno::INTR) => {}
             // A file system without RWF_DSYNC: the flush is made below instead.
             Err(Errno::OPNOTSUPP) if !flags.is_empty() => flags = ReadWriteFlags::empty(),
