@@ -23,12 +23,12 @@ pub struct Keeper<D: Disk> {
     incarnations: Box<dyn Fn() -> Incarnation>,
 }
 
-/// Small files are zero-filled, large ones allocated only. A flushed write to unwritten extents also
-/// commits metadata: measured on ext4, interleaved, medians, 180 us against 118 us for 4 KiB, 345
-/// against 220 for 256 KiB, 728 against 489 for 1 MiB. But zeros double the bytes of every new file
-/// (30 ms for 32 MiB), which a disk that is already busy has to write too, while only the first
-/// pass over a file gains: files that retention gives back come written. So zeros go where they are
-/// cheap (a file of 1 MiB: 4 ms) and writes are small.
+/// Small files are zero-filled, large ones allocated only. A flushed write to unwritten extents
+/// also commits metadata: measured on ext4, interleaved, medians, 180 us against 118 us for 4 KiB,
+/// 345 against 220 for 256 KiB, 728 against 489 for 1 MiB. But zeros double the bytes of every new
+/// file (30 ms for 32 MiB), which a disk that is already busy has to write too, while only the
+/// first pass over a file gains: files that retention gives back come written. So zeros go where
+/// they are cheap (a file of 1 MiB: 4 ms) and writes are small.
 fn filling(class: SizeClass) -> Filling {
     match class {
         SizeClass::K64 | SizeClass::M1 => Filling::Zeros,

@@ -44,7 +44,7 @@ pub async fn prepare<D: Disk>(
     };
     if let Err(error) = create(disk, dir, &path, head, filling).await {
         if let Err(also) = disk.remove(&path).await {
-            tracing::debug!(path = %path.display(), %also, "an unfinished file stays until a start");
+            tracing::debug!(path = %path.display(), %also, "an unfinished file stays");
         }
         return Err(error);
     }
