@@ -1,0 +1,221 @@
+//! Several brokers side by side: the same scenarios on the same machine, interleaved round by round
+//! so that whatever else the machine does falls on all of them, and medians in one table.
+
+mod case;
+mod table;
+
+use std::io::{self, Write};
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+
+use self::case::{Case, Fixture};
+use crate::report::number::time;
+use crate::run::{Outcome, RunError, Target, run};
+use crate::scenario::{BadValue, Scenario, parse_duration, parse_key_value};
+
+/// What to compare.
+#[derive(Clone, Debug, Args)]
+pub struct CompareOptions {
+    /// A broker, as NAME=HOST:PORT[,PID][,TOPIC-CONFIG=VALUE]...; the first is held against each of
+    /// the others
+    #[arg(long = "broker", required = true, value_name = "NAME=HOST:PORT[,PID]")]
+    pub brokers: Vec<Contender>,
+    /// Rounds; the table shows medians
+    #[arg(long, default_value_t = 3)]
+    pub rounds: usize,
+    /// Time of measuring in each round of each case
+    #[arg(long, default_value = "4s", value_parser = parse_duration)]
+    pub duration: Duration,
+    /// Time before measuring
+    #[arg(long, default_value = "1s", value_parser = parse_duration)]
+    pub warm_up: Duration,
+    /// Load for each broker before the first round: a JVM gets fast only by working
+    #[arg(long, default_value = "8s", value_parser = parse_duration)]
+    pub prime: Duration,
+    /// Only these cases, by number: 1,3
+    #[arg(long, value_delimiter = ',')]
+    pub only: Vec<usize>,
+    /// Partitions of the case with many
+    #[arg(long, default_value_t = 1_000)]
+    pub many_partitions: i32,
+    /// MiB of records for the cached fetch: they must fit every broker's cache
+    #[arg(long, default_value_t = 64)]
+    pub fetch_mib: u64,
+    /// Print all results as JSON instead of the table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A broker to be compared.
+#[derive(Clone, Debug)]
+pub struct Contender {
+    /// How the table calls it.
+    pub name: String,
+    /// Where it is.
+    pub target: Target,
+    /// Configs of its topics.
+    pub topic_configs: Vec<(String, String)>,
+}
+
+impl FromStr for Contender {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Contender, BadValue> {
+        let (name, rest) = parse_key_value(text)?;
+        let mut parts = rest.split(',');
+        let address = parts.next().unwrap_or_default().to_owned();
+        let mut contender = Contender {
+            name,
+            target: Target { address, pid: None },
+            topic_configs: Vec::new(),
+        };
+        for part in parts {
+            match part.parse() {
+                Ok(pid) => contender.target.pid = Some(pid),
+                Err(_) => contender.topic_configs.push(parse_key_value(part)?),
+            }
+        }
+        Ok(contender)
+    }
+}
+
+/// One measured round of a case on a broker.
+#[derive(Debug, Serialize)]
+pub struct Round {
+    /// The case's number.
+    pub case: usize,
+    /// The broker's name.
+    pub broker: String,
+    /// Its round, from 0.
+    pub round: usize,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// Runs the whole comparison and prints it.
+pub fn compare(options: &CompareOptions) -> Result<(), RunError> {
+    let all = case::cases(options);
+    let wanted = |case: &Case| options.only.is_empty() || options.only.contains(&case.number);
+    let cases: Vec<Case> = all.into_iter().filter(wanted).collect();
+    for contender in &options.brokers {
+        tell(format_args!("{}: getting warm", contender.name));
+        run(&contender.target, &contender.fit(&case::prime(options)))?;
+    }
+    let mut fixtures = Vec::new();
+    let rounds = measure(options, &cases, &mut fixtures);
+    for fixture in fixtures {
+        fixture.remove();
+    }
+    let rounds = rounds?;
+    let mut out = io::stdout().lock();
+    // A reader that went away has seen what it wanted.
+    let _ = if options.json {
+        serde_json::to_writer_pretty(&mut out, &rounds).map_err(io::Error::from)
+    } else {
+        out.write_all(table::text(options, &cases, &rounds).as_bytes())
+    };
+    Ok(())
+}
+
+fn measure(
+    options: &CompareOptions,
+    cases: &[Case],
+    fixtures: &mut Vec<Fixture>,
+) -> Result<Vec<Round>, RunError> {
+    for case in cases {
+        for contender in options
+            .brokers
+            .iter()
+            .filter(|contender| case.suits(contender))
+        {
+            fixtures.extend(case.prepare(contender)?);
+        }
+    }
+    let mut rounds = Vec::new();
+    for round in 0..options.rounds {
+        for case in cases {
+            for contender in options
+                .brokers
+                .iter()
+                .filter(|contender| case.suits(contender))
+            {
+                let mut scenario = contender.fit(&case.scenario);
+                let mut made = fixtures.iter();
+                if let Some(fixture) = made.find(|made| made.is_for(case, contender)) {
+                    scenario.topic = Some(fixture.topic.clone());
+                    scenario.existing = true;
+                }
+                let outcome = run(&contender.target, &scenario)?;
+                let broker = contender.name.clone();
+                tell_outcome(options, case, &broker, round, &outcome);
+                rounds.push(Round {
+                    case: case.number,
+                    broker,
+                    round,
+                    outcome,
+                });
+            }
+        }
+    }
+    Ok(rounds)
+}
+
+impl Contender {
+    /// The scenario with this broker's topic configs.
+    fn fit(&self, scenario: &Scenario) -> Scenario {
+        Scenario {
+            topic_configs: self.topic_configs.clone(),
+            ..scenario.clone()
+        }
+    }
+}
+
+fn tell_outcome(
+    options: &CompareOptions,
+    case: &Case,
+    broker: &str,
+    round: usize,
+    outcome: &Outcome,
+) {
+    let records = outcome.produced.as_ref().map(|done| done.records);
+    let records = records
+        .or(outcome.consumed.as_ref().map(|done| done.records))
+        .unwrap_or(0);
+    let rate = records as f64 / outcome.seconds;
+    let p99 = outcome
+        .produced
+        .as_ref()
+        .map(|done| time(done.latency.p99_ns as f64));
+    let p99 = p99.map(|p99| format!(", p99 {p99}")).unwrap_or_default();
+    let (round, rounds, number) = (round + 1, options.rounds, case.number);
+    tell(format_args!(
+        "round {round}/{rounds}, case {number}, {broker}: {rate:.0} records/s{p99}"
+    ));
+}
+
+/// A line about the progress, to standard error: the table has standard output for itself.
+fn tell(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contenders_are_read_with_pid_and_configs() {
+        let plain: Contender = "spate=127.0.0.1:9092".parse().expect("it is sound");
+        assert_eq!((plain.name.as_str(), plain.target.pid), ("spate", None));
+        let full: Contender = "kafka=localhost:19092,4711,flush.messages=1"
+            .parse()
+            .expect("it is sound");
+        assert_eq!(full.target.address, "localhost:19092");
+        assert_eq!(full.target.pid, Some(4711));
+        assert_eq!(full.topic_configs, [("flush.messages".into(), "1".into())]);
+        assert!("localhost:9092".parse::<Contender>().is_err());
+        assert!("kafka=localhost:9092,fast".parse::<Contender>().is_err());
+    }
+}

@@ -1,0 +1,203 @@
+//! The comparison's table: medians, how far the rounds lay apart, and the first broker's part of
+//! each other's number.
+
+use std::fmt::{self, Write};
+
+use super::case::{Case, Metric};
+use super::{CompareOptions, Contender, Round};
+use crate::report::describe;
+use crate::report::number::{bytes, three_digits, time, whole};
+use crate::run::Outcome;
+
+/// The whole text.
+pub fn text(options: &CompareOptions, cases: &[Case], rounds: &[Round]) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = write(&mut text, options, cases, rounds);
+    text
+}
+
+fn write(
+    out: &mut String,
+    options: &CompareOptions,
+    cases: &[Case],
+    rounds: &[Round],
+) -> fmt::Result {
+    writeln!(
+        out,
+        "medians of {} interleaved rounds, {} s measured after {} s each; +- is half the range",
+        options.rounds,
+        options.duration.as_secs_f64(),
+        options.warm_up.as_secs_f64()
+    )?;
+    for contender in &options.brokers {
+        let Contender {
+            name,
+            target,
+            topic_configs,
+        } = contender;
+        let configs = topic_configs
+            .iter()
+            .map(|(key, value)| format!(" {key}={value}"));
+        writeln!(
+            out,
+            "{name}: {}{}",
+            target.address,
+            configs.collect::<String>()
+        )?;
+    }
+    for case in cases {
+        writeln!(out, "\n{}. {}", case.number, case.question)?;
+        writeln!(out, "   {}", describe(&case.scenario))?;
+        let of_case: Vec<&Round> = rounds
+            .iter()
+            .filter(|round| round.case == case.number)
+            .collect();
+        write_head(out, options)?;
+        for metric in case.metrics {
+            write_row(out, options, *metric, &of_case)?;
+        }
+        for round in of_case {
+            for warning in &round.outcome.warnings {
+                writeln!(
+                    out,
+                    "   ! {}, round {}: {warning}",
+                    round.broker,
+                    round.round + 1
+                )?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn write_head(out: &mut String, options: &CompareOptions) -> fmt::Result {
+    write!(out, "   {:16}", "")?;
+    for (index, contender) in options.brokers.iter().enumerate() {
+        write!(out, " {:>18}", contender.name)?;
+        if index > 0 {
+            let ratio = format!("{}:{}", options.brokers[0].name, contender.name);
+            write!(out, " {ratio:>14}")?;
+        }
+    }
+    writeln!(out)
+}
+
+fn write_row(
+    out: &mut String,
+    options: &CompareOptions,
+    metric: Metric,
+    rounds: &[&Round],
+) -> fmt::Result {
+    write!(out, "   {:16}", metric.name())?;
+    let first = values(rounds, &options.brokers[0].name, metric).median();
+    for (index, contender) in options.brokers.iter().enumerate() {
+        let values = values(rounds, &contender.name, metric);
+        let median = values.median();
+        let cell = match median {
+            Some(median) => format!("{} {}", metric.show(median), values.spread()),
+            None => "-".to_owned(),
+        };
+        write!(out, " {cell:>18}")?;
+        if index > 0 {
+            let ratio = first.zip(median).filter(|(_, other)| *other > 0.0);
+            let ratio = ratio.map(|(first, other)| format!("{} x", three_digits(first / other)));
+            write!(out, " {:>14}", ratio.unwrap_or("-".to_owned()))?;
+        }
+    }
+    writeln!(out)
+}
+
+/// One broker's results for one metric, in rising order.
+struct Values(Vec<f64>);
+
+fn values(rounds: &[&Round], broker: &str, metric: Metric) -> Values {
+    let mine = rounds.iter().filter(|round| round.broker == broker);
+    let mut values: Vec<f64> = mine.filter_map(|round| metric.of(&round.outcome)).collect();
+    values.sort_by(f64::total_cmp);
+    Values(values)
+}
+
+impl Values {
+    fn median(&self) -> Option<f64> {
+        let values = &self.0;
+        let (low, high) = (
+            values.get(values.len().wrapping_sub(1) / 2)?,
+            values[values.len() / 2],
+        );
+        Some((low + high) / 2.0)
+    }
+
+    /// Half of what lies between the extremes, in per cent of the median.
+    fn spread(&self) -> String {
+        match (self.0.first(), self.0.last(), self.median()) {
+            (Some(least), Some(most), Some(median)) if median > 0.0 => {
+                format!("+-{:>2.0}%", 50.0 * (most - least) / median)
+            }
+            _ => String::new(),
+        }
+    }
+}
+
+impl Metric {
+    fn name(self) -> &'static str {
+        match self {
+            Metric::Records => "records/s",
+            Metric::Bytes => "bytes/s",
+            Metric::P50 => "p50",
+            Metric::P99 => "p99",
+            Metric::CpuPerRecord => "CPU us/record",
+            Metric::CpuPerGb => "CPU s/GB",
+        }
+    }
+
+    fn of(self, outcome: &Outcome) -> Option<f64> {
+        let produced = outcome.produced.as_ref();
+        let moved = |in_produced: Option<u64>, in_consumed: Option<u64>| {
+            in_produced
+                .or(in_consumed)
+                .map(|count| count as f64 / outcome.seconds)
+        };
+        let consumed = outcome.consumed.as_ref();
+        match self {
+            Metric::Records => moved(
+                produced.map(|done| done.records),
+                consumed.map(|done| done.records),
+            ),
+            Metric::Bytes => moved(
+                produced.map(|done| done.bytes),
+                consumed.map(|done| done.bytes),
+            ),
+            Metric::P50 => produced.map(|done| done.latency.p50_ns as f64),
+            Metric::P99 => produced.map(|done| done.latency.p99_ns as f64),
+            Metric::CpuPerRecord => outcome.per_record_us(outcome.broker_usage.as_ref()?),
+            Metric::CpuPerGb => outcome.per_gb_s(outcome.broker_usage.as_ref()?),
+        }
+    }
+
+    fn show(self, value: f64) -> String {
+        match self {
+            Metric::Records => whole(value.round() as u64),
+            Metric::Bytes => bytes(value),
+            Metric::P50 | Metric::P99 => time(value),
+            Metric::CpuPerRecord | Metric::CpuPerGb => three_digits(value),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians_and_spreads() {
+        assert_eq!(Values(vec![]).median(), None);
+        assert_eq!(Values(vec![2.0]).median(), Some(2.0));
+        assert_eq!(Values(vec![1.0, 2.0]).median(), Some(1.5));
+        let three = Values(vec![90.0, 100.0, 120.0]);
+        assert_eq!(
+            (three.median(), three.spread()),
+            (Some(100.0), "+-15%".to_owned())
+        );
+    }
+}

@@ -1,0 +1,236 @@
+//! What a process uses, from `/proc`: the broker's and the driver's own CPU, memory, context
+//! switches and bytes written, as differences between two samples.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{fs, io};
+
+use serde::Serialize;
+
+/// What `/proc/PID/stat` counts CPU time in. The kernel's interface fixes it at 100 a second,
+/// whatever the kernel's own tick is.
+const TICK: Duration = Duration::from_millis(10);
+
+/// Why a process could not be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    /// The file is missing or not readable.
+    #[error("cannot read {}: {source}; is the process running, and ours to look at?", path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The file's content is not what Linux writes.
+    #[error("{} has no usable {field}: is this Linux?", path.display())]
+    Unexpected {
+        /// Which file.
+        path: PathBuf,
+        /// What was looked for.
+        field: &'static str,
+    },
+}
+
+/// A process at one moment.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// All threads that ever were, in steps of [`TICK`].
+    cpu_coarse: Duration,
+    /// The threads that are, to the nanosecond.
+    cpu_of_threads: BTreeMap<u32, Duration>,
+    context_switches: u64,
+    rss_bytes: u64,
+    written_bytes: u64,
+}
+
+/// What a process used between two samples.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Usage {
+    /// CPU time of all threads, in user and kernel.
+    pub cpu_s: f64,
+    /// Context switches of the threads that lived through.
+    pub context_switches: u64,
+    /// Resident memory at the end.
+    pub rss_bytes: u64,
+    /// Bytes it had the kernel send to disks.
+    pub written_bytes: u64,
+}
+
+impl Sample {
+    /// Looks at a process.
+    pub fn take(pid: u32) -> Result<Sample, ProcessError> {
+        let process = PathBuf::from(format!("/proc/{pid}"));
+        let stat = Text::read(process.join("stat"))?;
+        let cpu_coarse = cpu_of_stat(&stat.text).ok_or(stat.lacks("CPU time"))?;
+        let status = Text::read(process.join("status"))?;
+        let rss = status.number("VmRSS:").ok_or(status.lacks("VmRSS"))?;
+        // Only the owner may read it; a report without it is still a report.
+        let written = Text::read(process.join("io")).ok();
+        let written = written.and_then(|text| text.number("write_bytes:"));
+        let mut sample = Sample {
+            cpu_coarse,
+            cpu_of_threads: BTreeMap::new(),
+            context_switches: 0,
+            rss_bytes: rss * 1024,
+            written_bytes: written.unwrap_or(0),
+        };
+        sample.add_threads(&process.join("task"))?;
+        Ok(sample)
+    }
+
+    fn add_threads(&mut self, tasks: &Path) -> Result<(), ProcessError> {
+        let unreadable = |source| ProcessError::Unreadable {
+            path: tasks.to_owned(),
+            source,
+        };
+        for entry in fs::read_dir(tasks).map_err(unreadable)? {
+            let path = entry.map_err(unreadable)?.path();
+            let thread = path
+                .file_name()
+                .and_then(|name| name.to_str()?.parse().ok());
+            // A thread may end while we look.
+            let (Some(thread), Ok(status)) = (thread, Text::read(path.join("status"))) else {
+                continue;
+            };
+            let switches = ["voluntary_ctxt_switches:", "nonvoluntary_ctxt_switches:"];
+            self.context_switches += switches
+                .iter()
+                .filter_map(|key| status.number(key))
+                .sum::<u64>();
+            let schedstat = Text::read(path.join("schedstat")).ok();
+            if let Some(cpu) = schedstat.and_then(|schedstat| cpu_of_schedstat(&schedstat.text)) {
+                self.cpu_of_threads.insert(thread, cpu);
+            }
+        }
+        Ok(())
+    }
+
+    /// What was used since `earlier`.
+    pub fn since(&self, earlier: &Sample) -> Usage {
+        let fine = || -> Option<Duration> {
+            // A thread that has ended took its nanoseconds with it: then only the ticks are whole.
+            let mut earlier_threads = earlier.cpu_of_threads.keys();
+            let all_alive = earlier_threads.all(|thread| self.cpu_of_threads.contains_key(thread));
+            if self.cpu_of_threads.is_empty() || !all_alive {
+                return None;
+            }
+            let total = |sample: &Sample| sample.cpu_of_threads.values().sum::<Duration>();
+            Some(total(self).saturating_sub(total(earlier)))
+        };
+        let cpu = fine().unwrap_or(self.cpu_coarse.saturating_sub(earlier.cpu_coarse));
+        Usage {
+            cpu_s: cpu.as_secs_f64(),
+            context_switches: self
+                .context_switches
+                .saturating_sub(earlier.context_switches),
+            rss_bytes: self.rss_bytes,
+            written_bytes: self.written_bytes.saturating_sub(earlier.written_bytes),
+        }
+    }
+}
+
+/// A file of `/proc`.
+struct Text {
+    path: PathBuf,
+    text: String,
+}
+
+impl Text {
+    fn read(path: PathBuf) -> Result<Text, ProcessError> {
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(Text { path, text }),
+            Err(source) => Err(ProcessError::Unreadable { path, source }),
+        }
+    }
+
+    /// The number behind `key` at the start of a line.
+    fn number(&self, key: &str) -> Option<u64> {
+        let line = self.text.lines().find_map(|line| line.strip_prefix(key))?;
+        line.split_whitespace().next()?.parse().ok()
+    }
+
+    fn lacks(&self, field: &'static str) -> ProcessError {
+        ProcessError::Unexpected {
+            path: self.path.clone(),
+            field,
+        }
+    }
+}
+
+/// User and kernel time of `/proc/PID/stat`. The second field is the name in parentheses, and the
+/// name may hold both blanks and parentheses: fields are counted behind the last one.
+fn cpu_of_stat(stat: &str) -> Option<Duration> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    // The first field here is the third of proc(5); user time is the 14th, kernel time the 15th.
+    let mut times = fields.split_whitespace().skip(11);
+    let mut ticks = || times.next()?.parse::<u32>().ok();
+    Some(TICK * (ticks()? + ticks()?))
+}
+
+/// The time on CPU of `/proc/PID/task/TID/schedstat`.
+fn cpu_of_schedstat(schedstat: &str) -> Option<Duration> {
+    let nanos = schedstat.split_whitespace().next()?.parse().ok()?;
+    Some(Duration::from_nanos(nanos))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_time_is_found_behind_a_hostile_name() {
+        let stat = "4711 (a) R (b) S 1 4711 4711 0 -1 4194560 1 2 3 4 250 31 7 8 20 0 3 0 99 0";
+        assert_eq!(cpu_of_stat(stat), Some(Duration::from_millis(2_810)));
+        assert_eq!(cpu_of_stat("4711 (a) S 1"), None);
+        assert_eq!(cpu_of_stat(""), None);
+    }
+
+    #[test]
+    fn numbers_are_found_by_their_key() {
+        let text = "Name:\tspate\nVmRSS:\t   2048 kB\nvoluntary_ctxt_switches:\t17\n".to_owned();
+        let status = Text {
+            path: PathBuf::new(),
+            text,
+        };
+        assert_eq!(status.number("VmRSS:"), Some(2048));
+        assert_eq!(status.number("voluntary_ctxt_switches:"), Some(17));
+        assert_eq!(status.number("VmHWM:"), None);
+        assert_eq!(
+            cpu_of_schedstat("1500 20 3\n"),
+            Some(Duration::from_nanos(1_500))
+        );
+    }
+
+    #[test]
+    fn an_ended_thread_leaves_the_ticks_to_count() {
+        let sample = |coarse_ms, threads: &[(u32, u64)]| Sample {
+            cpu_coarse: Duration::from_millis(coarse_ms),
+            cpu_of_threads: threads
+                .iter()
+                .map(|(thread, ms)| (*thread, Duration::from_millis(*ms)))
+                .collect(),
+            context_switches: 0,
+            rss_bytes: 0,
+            written_bytes: 0,
+        };
+        let before = sample(100, &[(1, 60), (2, 41)]);
+        let all_alive = sample(150, &[(1, 70), (2, 81), (3, 3)]);
+        assert_eq!(all_alive.since(&before).cpu_s, 0.053);
+        let one_ended = sample(150, &[(1, 70), (3, 3)]);
+        assert_eq!(one_ended.since(&before).cpu_s, 0.05);
+    }
+
+    #[test]
+    fn our_own_work_is_seen() {
+        let pid = std::process::id();
+        let before = Sample::take(pid).expect("we can look at ourselves");
+        let mut sum = 0u64;
+        for n in 0..50_000_000u64 {
+            sum = std::hint::black_box(sum.wrapping_add(n));
+        }
+        let usage = Sample::take(pid).expect("again").since(&before);
+        assert!(usage.cpu_s > 0.0 && usage.rss_bytes > 0, "{usage:?}");
+    }
+}

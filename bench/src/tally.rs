@@ -1,0 +1,155 @@
+//! What one driver thread has counted; merged over all threads at the end.
+
+use std::collections::BTreeMap;
+
+use crate::histogram::Latencies;
+use crate::verify::{StreamId, Verifier};
+
+/// Kinds of errors that are kept apart: beyond, one stands for the rest.
+const ERROR_KINDS_MAX: usize = 16;
+
+/// Errors by what they say.
+#[derive(Clone, Debug, Default)]
+pub struct Errors {
+    /// How often each was seen.
+    pub by_text: BTreeMap<String, u64>,
+}
+
+impl Errors {
+    /// Counts an error.
+    pub fn add(&mut self, text: String, times: u64) {
+        let known = self.by_text.contains_key(&text);
+        let full = self.by_text.len() >= ERROR_KINDS_MAX;
+        let text = if known || !full {
+            text
+        } else {
+            "other errors".to_owned()
+        };
+        *self.by_text.entry(text).or_default() += times;
+    }
+
+    fn merge(&mut self, other: Errors) {
+        for (text, times) in other.by_text {
+            self.add(text, times);
+        }
+    }
+}
+
+/// Records and bytes within the measured window.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Volume {
+    /// Records.
+    pub records: u64,
+    /// Bytes of their values.
+    pub bytes: u64,
+}
+
+impl Volume {
+    /// Counts more.
+    pub fn add(&mut self, records: u64, bytes: u64) {
+        self.records += records;
+        self.bytes += bytes;
+    }
+}
+
+/// What the producers of a thread have counted.
+pub struct Produced {
+    /// From the intended send time to the answer, of records intended in the measured window.
+    pub latency: Latencies,
+    /// From the real send time to the answer.
+    pub service: Latencies,
+    /// From the moment a request could have gone to the moment it went: the driver's own delay.
+    pub lag: Latencies,
+    /// Records answered in the measured window.
+    pub answered: Volume,
+    /// Records intended in the measured window.
+    pub intended: u64,
+    /// Of those, the ones that were not answered when the run gave up.
+    pub unanswered: u64,
+    /// Records that the broker refused.
+    pub refused: u64,
+    /// Why, and what became of lost connections.
+    pub errors: Errors,
+    /// The sequence number behind the last acknowledged record.
+    pub acknowledged: Vec<(i32, StreamId, u64)>,
+}
+
+impl Produced {
+    /// Nothing yet.
+    pub fn new() -> Produced {
+        Produced {
+            latency: Latencies::new(),
+            service: Latencies::new(),
+            lag: Latencies::new(),
+            answered: Volume::default(),
+            intended: 0,
+            unanswered: 0,
+            refused: 0,
+            errors: Errors::default(),
+            acknowledged: Vec::new(),
+        }
+    }
+
+    /// Counts records that the broker refused.
+    pub fn refused(&mut self, why: String, records: u64) {
+        self.refused += records;
+        self.errors.add(why, records);
+    }
+
+    /// Counts records that were not answered within `waited_ns`.
+    pub fn missed(&mut self, waited_ns: u64, records: u64) {
+        self.intended += records;
+        self.unanswered += records;
+        self.latency.record(waited_ns, records);
+    }
+
+    /// Adds another thread's.
+    pub fn merge(&mut self, other: Produced) {
+        self.latency.merge(&other.latency);
+        self.service.merge(&other.service);
+        self.lag.merge(&other.lag);
+        self.answered
+            .add(other.answered.records, other.answered.bytes);
+        self.intended += other.intended;
+        self.unanswered += other.unanswered;
+        self.refused += other.refused;
+        self.errors.merge(other.errors);
+        self.acknowledged.extend(other.acknowledged);
+    }
+}
+
+/// What the consumers of a thread have counted.
+pub struct Consumed {
+    /// From the intended send time to the arrival at the consumer.
+    pub end_to_end: Latencies,
+    /// Records fetched in the measured window.
+    pub fetched: Volume,
+    /// Fetches answered in the measured window.
+    pub fetches: u64,
+    /// What each consumer verified, and the partitions it read.
+    pub verified: Vec<(Vec<i32>, Verifier)>,
+    /// Fetches refused, and connections lost.
+    pub errors: Errors,
+}
+
+impl Consumed {
+    /// Nothing yet.
+    pub fn new() -> Consumed {
+        Consumed {
+            end_to_end: Latencies::new(),
+            fetched: Volume::default(),
+            fetches: 0,
+            verified: Vec::new(),
+            errors: Errors::default(),
+        }
+    }
+
+    /// Adds another thread's.
+    pub fn merge(&mut self, other: Consumed) {
+        self.end_to_end.merge(&other.end_to_end);
+        self.fetched.add(other.fetched.records, other.fetched.bytes);
+        self.fetches += other.fetches;
+        self.verified.extend(other.verified);
+        self.errors.merge(other.errors);
+    }
+}

@@ -1,0 +1,331 @@
+//! What every record carries, so that consumers can prove that nothing was lost, doubled, reordered
+//! or changed.
+//!
+//! ```text
+//!  0 check u64       xxh3 over all that follows: bytes 8-32, seeded by the filler's own hash
+//!  8 sequence u64    counts this stream's records in this partition, without gaps
+//! 16 intended u64    when it was meant to be sent, in ns since 1970
+//! 24 stream u32      the producing connection
+//! 28 partition u32   where it was sent to
+//! 32 filler          random bytes
+//! ```
+//! The filler's hash is computed once for a template, so that stamping a record costs a hash over
+//! 24 bytes; a consumer hashes everything.
+
+use std::collections::{BTreeSet, HashMap};
+
+use serde::Serialize;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+
+/// The bytes of a record that are taken by its stamp.
+pub const STAMP_BYTES: usize = 32;
+
+/// Sequence numbers that are remembered as missing: beyond, a late record counts as a duplicate.
+/// Their sum over all streams bounds the memory of a hopeless run at some 10 MB.
+const MISSING_MAX: usize = 100_000;
+
+/// A producing connection.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct StreamId(pub u32);
+
+/// What a record says about itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stamp {
+    /// Its place among the stream's records in this partition.
+    pub sequence: u64,
+    /// When it was meant to be sent, in nanoseconds since 1970.
+    pub intended_unix_ns: u64,
+    /// Who sent it.
+    pub stream: StreamId,
+    /// Where it was sent to.
+    pub partition: i32,
+}
+
+/// The hash of a record's filler, for [`Stamp::write`].
+pub fn filler_hash(value: &[u8]) -> u64 {
+    xxh3_64(&value[STAMP_BYTES..])
+}
+
+impl Stamp {
+    /// Writes the stamp into a record's value, whose filler has the hash given.
+    ///
+    /// # Panics
+    /// When the value is shorter than a stamp.
+    pub fn write(&self, value: &mut [u8], filler_hash: u64) {
+        value[8..16].copy_from_slice(&self.sequence.to_le_bytes());
+        value[16..24].copy_from_slice(&self.intended_unix_ns.to_le_bytes());
+        value[24..28].copy_from_slice(&self.stream.0.to_le_bytes());
+        value[28..32].copy_from_slice(&self.partition.to_le_bytes());
+        let check = xxh3_64_with_seed(&value[8..STAMP_BYTES], filler_hash);
+        value[..8].copy_from_slice(&check.to_le_bytes());
+    }
+
+    /// Reads a record's stamp; none if a single bit of the record has changed.
+    pub fn read(value: &[u8]) -> Option<Stamp> {
+        let (head, _) = value.split_first_chunk::<STAMP_BYTES>()?;
+        let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| head[at + i]));
+        let half = |at: usize| u32::from_le_bytes(std::array::from_fn(|i| head[at + i]));
+        let check = xxh3_64_with_seed(&head[8..], filler_hash(value));
+        (check == word(0)).then(|| Stamp {
+            sequence: word(8),
+            intended_unix_ns: word(16),
+            stream: StreamId(half(24)),
+            partition: half(28) as i32,
+        })
+    }
+}
+
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Findings {
+    /// Records looked at.
+    pub records: u64,
+    /// Records that were acknowledged, or followed by others, and did not come.
+    pub lost: u64,
+    /// Records that came again.
+    pub duplicated: u64,
+    /// Records that came after later ones of the same stream.
+    pub reordered: u64,
+    /// Records whose content has changed, or that are not ours.
+    pub corrupt: u64,
+    /// Records in another partition than they were sent to.
+    pub misplaced: u64,
+    /// Offsets that did not follow on the one before.
+    pub offset_gaps: u64,
+}
+
+impl Findings {
+    /// Whether everything is as it was sent.
+    pub fn is_clean(&self) -> bool {
+        Findings {
+            records: 0,
+            ..self.clone()
+        } == Findings::default()
+    }
+
+    /// Adds another consumer's.
+    pub fn merge(&mut self, other: &Findings) {
+        self.records += other.records;
+        self.lost += other.lost;
+        self.duplicated += other.duplicated;
+        self.reordered += other.reordered;
+        self.corrupt += other.corrupt;
+        self.misplaced += other.misplaced;
+        self.offset_gaps += other.offset_gaps;
+    }
+}
+
+#[derive(Default)]
+struct Progress {
+    next: u64,
+    missing: BTreeSet<u64>,
+}
+
+#[derive(Default)]
+struct Partition {
+    next_offset: Option<i64>,
+    streams: HashMap<StreamId, Progress>,
+}
+
+/// Watches the records that one consumer gets.
+#[derive(Default)]
+pub struct Verifier {
+    partitions: HashMap<i32, Partition>,
+    missing: usize,
+    findings: Findings,
+}
+
+impl Verifier {
+    /// Looks at the next record of a partition. Gives its stamp if it is sound.
+    pub fn observe(&mut self, partition: i32, offset: i64, value: Option<&[u8]>) -> Option<Stamp> {
+        let found = &mut self.findings;
+        found.records += 1;
+        let state = self.partitions.entry(partition).or_default();
+        if state.next_offset.is_some_and(|next| next != offset) {
+            found.offset_gaps += 1;
+        }
+        state.next_offset = Some(offset + 1);
+        let Some(stamp) = value.and_then(Stamp::read) else {
+            found.corrupt += 1;
+            return None;
+        };
+        if stamp.partition != partition {
+            found.misplaced += 1;
+        }
+        let progress = state.streams.entry(stamp.stream).or_default();
+        if stamp.sequence < progress.next {
+            if progress.missing.remove(&stamp.sequence) {
+                self.missing -= 1;
+                found.lost -= 1;
+                found.reordered += 1;
+            } else {
+                found.duplicated += 1;
+            }
+            return Some(stamp);
+        }
+        found.lost += stamp.sequence - progress.next;
+        for sequence in progress.next..stamp.sequence {
+            if self.missing >= MISSING_MAX {
+                break;
+            }
+            self.missing += usize::from(progress.missing.insert(sequence));
+        }
+        progress.next = stamp.sequence + 1;
+        Some(stamp)
+    }
+
+    /// Forgets where a partition is: it will be read from the beginning again.
+    pub fn rewind(&mut self, partition: i32) {
+        if let Some(state) = self.partitions.remove(&partition) {
+            self.missing -= state
+                .streams
+                .values()
+                .map(|stream| stream.missing.len())
+                .sum::<usize>();
+        }
+    }
+
+    /// Counts the acknowledged records at the end of a stream that never came. `acknowledged` is
+    /// the sequence number behind the last one.
+    pub fn expect(&mut self, partition: i32, stream: StreamId, acknowledged: u64) {
+        let state = self.partitions.entry(partition).or_default();
+        let progress = state.streams.entry(stream).or_default();
+        self.findings.lost += acknowledged.saturating_sub(progress.next);
+    }
+
+    /// What was found so far.
+    pub fn findings(&self) -> &Findings {
+        &self.findings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STREAM: StreamId = StreamId(3);
+
+    fn record(sequence: u64) -> Vec<u8> {
+        let mut value: Vec<u8> = (0..100).collect();
+        let stamp = Stamp {
+            sequence,
+            intended_unix_ns: 7,
+            stream: STREAM,
+            partition: 5,
+        };
+        let hash = filler_hash(&value);
+        stamp.write(&mut value, hash);
+        value
+    }
+
+    fn findings(sequences: &[u64], acknowledged: u64) -> Findings {
+        let mut verifier = Verifier::default();
+        for (offset, sequence) in sequences.iter().enumerate() {
+            let stamp = verifier.observe(5, offset as i64, Some(&record(*sequence)));
+            assert_eq!(stamp.map(|stamp| stamp.sequence), Some(*sequence));
+        }
+        verifier.expect(5, STREAM, acknowledged);
+        Findings {
+            records: 0,
+            ..verifier.findings().clone()
+        }
+    }
+
+    #[test]
+    fn an_unbroken_stream_is_clean() {
+        assert!(findings(&[0, 1, 2, 3], 4).is_clean());
+        assert!(findings(&[], 0).is_clean());
+    }
+
+    #[test]
+    fn loss_is_found_in_the_middle_and_at_the_end() {
+        assert_eq!(
+            findings(&[0, 1, 4], 5),
+            Findings {
+                lost: 2,
+                ..Findings::default()
+            }
+        );
+        assert_eq!(
+            findings(&[0, 1], 5),
+            Findings {
+                lost: 3,
+                ..Findings::default()
+            }
+        );
+        assert_eq!(
+            findings(&[], 2),
+            Findings {
+                lost: 2,
+                ..Findings::default()
+            }
+        );
+    }
+
+    #[test]
+    fn records_that_were_never_acknowledged_may_come() {
+        assert!(findings(&[0, 1, 2], 2).is_clean());
+    }
+
+    #[test]
+    fn doubled_and_late_records_are_told_apart() {
+        assert_eq!(
+            findings(&[0, 1, 1, 2], 3),
+            Findings {
+                duplicated: 1,
+                ..Findings::default()
+            }
+        );
+        assert_eq!(
+            findings(&[0, 2, 1, 3], 4),
+            Findings {
+                reordered: 1,
+                ..Findings::default()
+            }
+        );
+        assert_eq!(
+            findings(&[0, 2, 1, 1], 3),
+            Findings {
+                reordered: 1,
+                duplicated: 1,
+                ..Findings::default()
+            }
+        );
+    }
+
+    #[test]
+    fn every_flipped_byte_is_found() {
+        let sound = record(9);
+        for at in 0..sound.len() {
+            let mut changed = sound.clone();
+            changed[at] ^= 1;
+            assert_eq!(Stamp::read(&changed), None, "byte {at}");
+        }
+        assert_eq!(Stamp::read(&sound[..31]), None);
+    }
+
+    #[test]
+    fn foreign_places_and_offset_gaps_are_found() {
+        let mut verifier = Verifier::default();
+        verifier.observe(6, 10, Some(&record(0)));
+        verifier.observe(6, 12, Some(&record(1)));
+        verifier.observe(6, 13, None);
+        let found = verifier.findings();
+        assert_eq!(
+            (found.misplaced, found.offset_gaps, found.corrupt),
+            (2, 1, 1)
+        );
+    }
+
+    #[test]
+    fn a_rewound_partition_starts_anew() {
+        let mut verifier = Verifier::default();
+        for _ in 0..2 {
+            verifier.observe(5, 0, Some(&record(0)));
+            verifier.observe(5, 1, Some(&record(1)));
+            verifier.rewind(5);
+        }
+        assert!(verifier.findings().is_clean());
+        assert_eq!(verifier.findings().records, 4);
+    }
+}

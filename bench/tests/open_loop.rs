@@ -1,0 +1,122 @@
+//! The driver against a live server, the floor: the rate is kept, and a server that stands still
+//! for half a second shows in the percentiles as arithmetic says it must.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_spate-bench");
+
+struct Floor {
+    process: Child,
+    address: String,
+}
+
+impl Floor {
+    fn start() -> Floor {
+        let mut process = Command::new(PROGRAM)
+            .args(["floor", "--dir", env!("CARGO_TARGET_TMPDIR")])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let output = process.stdout.take().expect("it is piped");
+        let mut ready = String::new();
+        BufReader::new(output)
+            .read_line(&mut ready)
+            .expect("it says when it is ready");
+        let address = ready
+            .trim()
+            .strip_prefix("ready ")
+            .expect("and where")
+            .to_owned();
+        Floor { process, address }
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.process);
+        kill_process(pid, signal).expect("it is our child");
+    }
+
+    fn drive(&self, flags: &[&str]) -> Child {
+        Command::new(PROGRAM)
+            .args(["run", "--json", "--broker", &self.address])
+            .args(["--broker-pid", &self.process.id().to_string()])
+            .args(flags)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program starts")
+    }
+}
+
+impl Drop for Floor {
+    fn drop(&mut self) {
+        self.process.kill().expect("it is our child");
+        self.process.wait().expect("it has ended");
+    }
+}
+
+fn outcome(driver: Child) -> Value {
+    let output = driver.wait_with_output().expect("it ends by itself");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
+    serde_json::from_slice(&output.stdout).expect("it prints JSON")
+}
+
+fn ms(produced: &Value, of: &str, which: &str) -> f64 {
+    produced[of][which].as_f64().expect("the report has it") / 1e6
+}
+
+#[test]
+fn the_rate_is_kept_and_everything_is_answered() {
+    let floor = Floor::start();
+    let flags = "--rate 2000 --producers 4 --batch-records 2 --partitions 3 --idempotent \
+                 --warm-up 300ms --duration 1500ms";
+    let outcome = outcome(floor.drive(&flags.split_whitespace().collect::<Vec<_>>()));
+    let produced = &outcome["produced"];
+    assert_eq!(produced["intended"], 3_000);
+    assert_eq!(produced["latency"]["count"], 3_000);
+    assert_eq!(
+        (&produced["unanswered"], &produced["refused"]),
+        (&0.into(), &0.into())
+    );
+    assert!(
+        outcome["broker_usage"]["cpu_s"].as_f64() > Some(0.0),
+        "{outcome}"
+    );
+}
+
+/// 1,000 records/s for four seconds, and half a second of standstill: 500 of 4,000 records wait,
+/// evenly spread from 500 ms down. So one in ten waits at least 100 ms, one in a hundred at least
+/// 460 ms. A busy machine can only add to that.
+#[test]
+fn a_standstill_counts_from_the_intended_time() {
+    let floor = Floor::start();
+    let flags = "--rate 1000 --in-flight 5 --warm-up 500ms --duration 4s";
+    let driver = floor.drive(&flags.split_whitespace().collect::<Vec<_>>());
+    sleep(Duration::from_millis(2_000));
+    floor.signal(Signal::STOP);
+    sleep(Duration::from_millis(500));
+    floor.signal(Signal::CONT);
+    let outcome = outcome(driver);
+    let produced = &outcome["produced"];
+    assert_eq!(produced["latency"]["count"], 4_000);
+    let (p90, p99) = (
+        ms(produced, "latency", "p90_ns"),
+        ms(produced, "latency", "p99_ns"),
+    );
+    assert!(p90 >= 95.0, "p90 is {p90} ms");
+    assert!(p99 >= 455.0, "p99 is {p99} ms");
+    // From the real send time only those on their way at that moment were late: five of 4,000.
+    let service = ms(produced, "service", "p99_ns");
+    assert!(
+        service < p99 / 2.0,
+        "p99 of the service time is {service} ms"
+    );
+}
