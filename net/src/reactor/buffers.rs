@@ -7,6 +7,7 @@
 
 use std::{
     alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error},
+    cell::RefCell,
     fmt, io,
     mem::MaybeUninit,
     ops::{Deref, DerefMut},
@@ -109,8 +110,75 @@ impl Pool {
     }
 }
 
+/// An aligned heap block.
+struct Block {
+    start: NonNull<u8>,
+    capacity: usize,
+}
+
+impl Block {
+    fn new(capacity: usize) -> Self {
+        let layout = Block::layout(capacity);
+        // SAFETY: the layout's size is not zero. Zeroed, because a `&[u8]` to uninitialised memory
+        // is undefined behaviour even if nobody reads it.
+        let start = unsafe { alloc_zeroed(layout) };
+        let Some(start) = NonNull::new(start) else {
+            handle_alloc_error(layout)
+        };
+        Block { start, capacity }
+    }
+
+    fn layout(capacity: usize) -> Layout {
+        let layout = Layout::from_size_align(capacity.max(1), DMA_ALIGN);
+        layout.expect("a buffer fits half of the address space")
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        // SAFETY: allocated by `new` with the same layout, and owned by this block alone.
+        unsafe { dealloc(self.start.as_ptr(), Block::layout(self.capacity)) };
+    }
+}
+
+/// Blocks below are not kept: zeroing them costs less than looking for one.
+const SPARE_BLOCK_BYTES_MIN: usize = 32 << 10;
+/// What a thread keeps, as its memory plan must know: two sealed blocks and some reads.
+const SPARE_BYTES_MAX: usize = 4 << 20;
+
+/// Large blocks that were dropped on this thread, for its next transfers: they are initialised
+/// and resident, while a fresh megabyte costs a hundred microseconds of zeroing and page faults.
+#[derive(Default)]
+struct Spare {
+    blocks: Vec<Block>,
+    bytes: usize,
+}
+
+thread_local! {
+    static SPARE: RefCell<Spare> = RefCell::new(Spare::default());
+}
+
+impl Spare {
+    /// A block of at least `len` bytes, and not so much more that it would be wasted.
+    fn take(&mut self, len: usize) -> Option<Block> {
+        let fits = |block: &Block| (len..=len + len / 4).contains(&block.capacity);
+        let block = self.blocks.swap_remove(self.blocks.iter().rposition(fits)?);
+        self.bytes -= block.capacity;
+        Some(block)
+    }
+
+    fn keep(&mut self, block: Block) {
+        if block.capacity >= SPARE_BLOCK_BYTES_MIN && self.bytes + block.capacity <= SPARE_BYTES_MAX
+        {
+            self.bytes += block.capacity;
+            self.blocks.push(block);
+        }
+    }
+}
+
 enum Home {
-    Heap,
+    /// `None` only while it is dropped.
+    Heap(Option<Block>),
     Pool(Arc<Pool>, u16),
 }
 
@@ -129,11 +197,6 @@ unsafe impl Send for DmaBuf {}
 unsafe impl Sync for DmaBuf {}
 
 impl DmaBuf {
-    fn heap_layout(len: usize) -> Layout {
-        let layout = Layout::from_size_align(len.max(1), DMA_ALIGN);
-        layout.expect("a buffer fits half of the address space")
-    }
-
     /// Whether it is from this very pool, so that its ring can use the registered number.
     pub(crate) fn is_from(&self, pool: &Arc<Pool>) -> bool {
         matches!(&self.home, Home::Pool(home, _) if Arc::ptr_eq(home, pool))
@@ -145,19 +208,15 @@ impl DmaBuf {
     }
 }
 
-/// A heap buffer of `len` bytes. Its contents are unspecified to the caller: fill it before use.
+/// A heap buffer of `len` bytes. Its contents are unspecified: fill it before use.
 pub fn dma_buffer(len: usize) -> DmaBuf {
-    let layout = DmaBuf::heap_layout(len);
-    // SAFETY: the layout's size is not zero. Zeroed, because a `&[u8]` to uninitialised memory is
-    // undefined behaviour even if nobody reads it.
-    let start = unsafe { alloc_zeroed(layout) };
-    let Some(start) = NonNull::new(start) else {
-        handle_alloc_error(layout)
-    };
+    let spare = SPARE.try_with(|spare| spare.borrow_mut().take(len));
+    let block = spare.ok().flatten().unwrap_or_else(|| Block::new(len));
+    let start = block.start;
     DmaBuf {
         start,
         len,
-        home: Home::Heap,
+        home: Home::Heap(Some(block)),
     }
 }
 
@@ -175,11 +234,12 @@ pub fn registered_buffer(len: usize) -> Option<DmaBuf> {
 
 impl Drop for DmaBuf {
     fn drop(&mut self) {
-        match &self.home {
-            // SAFETY: allocated by `dma_buffer` with the layout of the same length.
-            Home::Heap => unsafe {
-                dealloc(self.start.as_ptr(), DmaBuf::heap_layout(self.len));
-            },
+        match &mut self.home {
+            Home::Heap(block) => {
+                let Some(block) = block.take() else { return };
+                // A thread that is ending keeps nothing: the block is freed with the closure.
+                let _ = SPARE.try_with(|spare| spare.borrow_mut().keep(block));
+            }
             Home::Pool(pool, slot) => {
                 let queued = pool.free.push(*slot).is_ok();
                 debug_assert!(queued, "a slot comes back once");
@@ -219,7 +279,7 @@ impl AsMut<[u8]> for DmaBuf {
 impl fmt::Debug for DmaBuf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let home = match &self.home {
-            Home::Heap => "heap",
+            Home::Heap(_) => "heap",
             Home::Pool(..) => "registered",
         };
         write!(f, "DmaBuf({} bytes, {home})", self.len)
@@ -247,4 +307,30 @@ pub(crate) fn fill_spare(
     // SAFETY: `fill` returned an initialised slice that starts where the spare capacity starts.
     unsafe { buf.set_len(len) };
     Ok(n)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spare_blocks_are_used_again_within_their_bounds() {
+        let address = |buf: &DmaBuf| buf.as_ptr() as usize;
+        let large = dma_buffer(1 << 20);
+        let first = address(&large);
+        drop(large);
+        let smaller = dma_buffer((1 << 20) - 4096);
+        assert_eq!(
+            (address(&smaller), smaller.len()),
+            (first, (1 << 20) - 4096)
+        );
+        drop(smaller);
+        // Half of it would be wasted.
+        assert_ne!(address(&dma_buffer(512 << 10)), first);
+        drop((0..10).map(|_| dma_buffer(1 << 20)).collect::<Vec<_>>());
+        let kept = SPARE.with(|spare| spare.borrow().bytes);
+        assert!(kept <= SPARE_BYTES_MAX, "{kept} bytes are kept");
+        let buf = dma_buffer(100);
+        assert_eq!((address(&buf) % DMA_ALIGN, buf.len()), (0, 100));
+    }
 }
