@@ -49,7 +49,7 @@ pub struct Config {
     pub ring_registered_bytes: u64,
     /// Journal of each shard.
     pub journal_bytes: u64,
-    /// Size of each journal file.
+    /// Size of each journal file: at most a quarter of the journal.
     pub journal_file_bytes: u64,
     /// From where on a batch goes past the journal.
     pub direct_write_bytes: u64,
@@ -71,7 +71,7 @@ pub struct Config {
     pub connection_max_idle: Duration,
     /// A begun frame or answer must make its way in this.
     pub connection_progress_timeout: Duration,
-    /// Most bytes of one fetch answer.
+    /// Most bytes of one fetch answer: never more than its budget holds.
     pub fetch_max_bytes: u32,
     /// Fetch sessions of a shard.
     pub fetch_session_slots: u32,
@@ -123,7 +123,10 @@ impl Config {
             ring_receive_buffer_bytes: read.number("ring.receive.buffer.bytes"),
             ring_registered_bytes: read.number("ring.registered.bytes"),
             journal_bytes: read.number("journal.bytes"),
-            journal_file_bytes: read.number("journal.file.bytes"),
+            journal_file_bytes: journal_file_bytes(
+                read.number("journal.file.bytes"),
+                read.number("journal.bytes"),
+            ),
             direct_write_bytes: read.number("direct.write.bytes"),
             memory_receive_bytes: read.number("memory.receive.bytes"),
             memory_open_bytes: read.number("memory.open.bytes"),
@@ -134,7 +137,11 @@ impl Config {
             max_in_flight_requests: read.number("max.in.flight.requests.per.connection"),
             connection_max_idle: read.milliseconds("connections.max.idle.ms"),
             connection_progress_timeout: read.milliseconds("connection.progress.timeout.ms"),
-            fetch_max_bytes: read.number("fetch.max.bytes"),
+            fetch_max_bytes: read.number::<u32>("fetch.max.bytes").min(
+                read.number::<u64>("memory.fetch.bytes")
+                    .try_into()
+                    .unwrap_or(u32::MAX),
+            ),
             fetch_session_slots: read.number("max.incremental.fetch.session.cache.slots"),
             max_partitions: read.number("max.partitions"),
             num_partitions: read.number("num.partitions"),
@@ -169,22 +176,21 @@ impl Config {
                  such batch could arrive; lower the one or raise the other"
             ));
         }
-        let (answer, fetch) = (u64::from(self.fetch_max_bytes), self.memory_fetch_bytes);
-        if answer > fetch {
+        let fetch = self.memory_fetch_bytes;
+        if batch > fetch {
             return contradiction(format!(
-                "fetch.max.bytes = {answer} is above memory.fetch.bytes = {fetch}: the largest \
-                 answer must fit a shard's budget; lower the one or raise the other"
-            ));
-        }
-        let (file, journal) = (self.journal_file_bytes, self.journal_bytes);
-        if file * 4 > journal {
-            return contradiction(format!(
-                "journal.file.bytes = {file} is more than a quarter of journal.bytes = {journal}: \
-                 lower the one or raise the other"
+                "message.max.bytes = {batch} is above memory.fetch.bytes = {fetch}: no such batch \
+                 could be fetched; lower the one or raise the other"
             ));
         }
         Ok(())
     }
+}
+
+/// A journal has at least four files, of whole pages: one is written while another is sealed.
+fn journal_file_bytes(given: u64, journal_bytes: u64) -> u64 {
+    const STEP: u64 = 64 << 10;
+    given.min(journal_bytes / 4) / STEP * STEP
 }
 
 /// 0 means every core that this process may use.
@@ -277,12 +283,19 @@ mod tests {
     }
 
     #[test]
+    fn small_budgets_cap_what_is_kept_in_them() {
+        let small = ["journal.bytes=16777216", "memory.fetch.bytes=16777216"];
+        let config = config(&small).expect("no contradiction");
+        assert_eq!(config.journal_file_bytes, 4 << 20);
+        assert_eq!(config.fetch_max_bytes, 16 << 20);
+    }
+
+    #[test]
     fn limits_must_fit_their_budgets() {
         for pair in [
             "memory.receive.bytes=1048576",
             "socket.request.max.bytes=1024",
-            "memory.fetch.bytes=1048576",
-            "journal.bytes=67108864",
+            "memory.fetch.bytes=1048576", // A default batch has some bytes more.
         ] {
             let error = config(&[pair]).expect_err(pair).to_string();
             assert!(

@@ -85,7 +85,7 @@ const STORAGE: &[Setting] = &[
     Setting::int("journal.bytes", 256 * MIB, 16 * MIB, 64 * GIB, Bytes)
         .means("Journal of each shard; bounds the time of a recovery."),
     Setting::int("journal.file.bytes", 32 * MIB, MIB, GIB, Bytes)
-        .means("Size of each journal file; at least four make a journal."),
+        .means("Size of each journal file; at most a quarter of the journal."),
     Setting::int("direct.write.bytes", 256 * KIB, 64 * KIB, 32 * MIB, Bytes)
         .means("A partition with this much waiting writes to its segment, past the journal."),
 ];
@@ -130,8 +130,9 @@ const LIMITS: &[Setting] = &[
         Milliseconds,
     )
     .means("How long a begun request may take to arrive, or an answer to be taken."),
-    Setting::int("fetch.max.bytes", 55 * MIB, KIB, INT_MAX, Bytes)
-        .means("Most bytes of one fetch answer, whatever the client asks."),
+    Setting::int("fetch.max.bytes", 55 * MIB, KIB, INT_MAX, Bytes).means(
+        "Most bytes of one fetch answer, whatever the client asks; memory.fetch.bytes caps it.",
+    ),
     Setting::int(
         "max.incremental.fetch.session.cache.slots",
         1000,
