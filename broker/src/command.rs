@@ -4,18 +4,27 @@
 //! Results go to standard output, everything else to standard error.
 
 mod config;
+mod consume;
+mod produce;
 mod serve;
 mod stats;
+mod topic;
 
 use std::{
     io::{self, ErrorKind, Write as _},
     process::ExitCode,
+    rc::Rc,
 };
 
 use clap::{Args, Parser, Subcommand};
+use spate_net::{
+    client::{ClientError, Cluster, ClusterSettings},
+    reactor::{Reactor, ReactorConfig, ReactorError},
+};
 
 use crate::config::{
     Config,
+    address::HostPort,
     source::{ConfigError, Settings, Source},
 };
 
@@ -38,6 +47,13 @@ pub struct Cli {
 enum Command {
     /// Run a broker
     Serve(ServeArgs),
+    /// Create, list, describe or delete topics
+    #[command(subcommand)]
+    Topic(topic::TopicCommand),
+    /// Write the lines of standard input as records
+    Produce(produce::ProduceArgs),
+    /// Read records
+    Consume(consume::ConsumeArgs),
     /// Show what a broker on this machine has counted
     Stats(stats::StatsArgs),
     /// Show every setting with its value, default, unit and meaning
@@ -105,6 +121,45 @@ impl ServeArgs {
     }
 }
 
+/// What the commands that are clients have in common.
+#[derive(Args, Debug, Clone)]
+struct ClientArgs {
+    /// A broker of the cluster
+    #[arg(
+        short,
+        long,
+        visible_alias = "bootstrap-server",
+        value_name = "HOST:PORT",
+        default_value = "127.0.0.1:9092"
+    )]
+    broker: HostPort,
+}
+
+impl ClientArgs {
+    /// The cluster that this broker belongs to.
+    async fn cluster(&self) -> Result<Rc<Cluster>, ClientError> {
+        self.cluster_for(false).await
+    }
+
+    /// The same, for a command that may create the topic it is told.
+    async fn cluster_for(&self, auto_create_topics: bool) -> Result<Rc<Cluster>, ClientError> {
+        let bootstrap = vec![self.broker.to_string()];
+        let settings = ClusterSettings {
+            bootstrap,
+            auto_create_topics,
+            ..Default::default()
+        };
+        Cluster::connect(settings).await
+    }
+}
+
+/// The reactor that a client's command runs on. Such a command logs only what someone should look
+/// at, unless RUST_LOG asks for more.
+fn reactor() -> Result<Reactor, CommandError> {
+    crate::logging::start("warn")?;
+    Ok(Reactor::new(&ReactorConfig::default())?)
+}
+
 /// Why a command failed: a text for people, with the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
@@ -128,6 +183,16 @@ pub enum CommandError {
     /// The broker could not start or had to end.
     #[error(transparent)]
     Serve(#[from] crate::node::ServeError),
+    /// A broker could not be asked, or refused.
+    #[error("{error}{}", remedy(error))]
+    Client {
+        /// What the client says.
+        #[from]
+        error: ClientError,
+    },
+    /// No reactor for a client.
+    #[error(transparent)]
+    Reactor(#[from] ReactorError),
     /// Anything else, in words.
     #[error("{0}")]
     Other(String),
@@ -147,11 +212,22 @@ impl CommandError {
     }
 }
 
+/// What to do about an error of the client's, where it does not say so itself.
+fn remedy(error: &ClientError) -> &'static str {
+    match error {
+        ClientError::NoBroker { .. } => "; is it running? (-b HOST:PORT says where)",
+        _ => "",
+    }
+}
+
 /// Does what the command line says.
 pub fn run() -> ExitCode {
     let done = match Cli::parse().command {
         None => serve::run(&ServeArgs::default()),
         Some(Command::Serve(args)) => serve::run(&args),
+        Some(Command::Topic(command)) => topic::run(&command),
+        Some(Command::Produce(args)) => produce::run(&args),
+        Some(Command::Consume(args)) => consume::run(&args),
         Some(Command::Stats(args)) => stats::run(&args),
         Some(Command::Config(args)) => config::run(&args),
     };
@@ -201,13 +277,24 @@ mod tests {
             "spate",
             "spate serve --config f --listen h:1 --advertise h:2 --data d --shards 2 --reactor \
              epoll --set a=b --set c=d",
+            "spate topic create orders --partitions 3 --config retention.ms=5",
+            "spate topic list",
+            "spate topic describe",
+            "spate topic delete a b",
+            "spate produce t -K : -H a=b -H c=d -z lz4 --partition 3 --acks 0 -b [::1]:1",
+            "spate consume t --from @1700000000000 -n 5 -f %k=%s\\n -e -p 1",
+            "spate consume t --from -5",
             "spate stats --data d",
             "spate config --set num.partitions=4",
         ] {
             let parsed = Cli::try_parse_from(line.split_whitespace());
             assert!(parsed.is_ok(), "{line}: {}", parsed.expect_err("it failed"));
         }
-        for line in ["spate produec", "spate serve --set"] {
+        for line in [
+            "spate produce",
+            "spate produce t -z rar",
+            "spate consume t --from soon",
+        ] {
             assert!(
                 Cli::try_parse_from(line.split_whitespace()).is_err(),
                 "{line}"
