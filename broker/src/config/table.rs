@@ -213,9 +213,9 @@ const TOPIC_DEFAULTS: &[Setting] = &[
     Setting::int("log.retention.ms", 604_800_000, -1, LONG_MAX, Milliseconds)
         .topic("retention.ms")
         .means("Records older than this are deleted; -1: never."),
-    Setting::int("log.retention.bytes", -1, -1, LONG_MAX, Bytes)
+    Setting::int("log.retention.bytes", -1, i64::MIN, LONG_MAX, Bytes)
         .topic("retention.bytes")
-        .means("A partition larger than this loses its oldest records; -1: none."),
+        .means("A partition larger than this loses its oldest records; negative: none."),
     Setting::int(
         "log.cleaner.delete.retention.ms",
         86_400_000,
@@ -277,6 +277,15 @@ const COMPATIBLE: &[Setting] = &[
         .means(NO_EFFECT),
     Setting::int("log.roll.jitter.ms", 0, 0, LONG_MAX, Milliseconds)
         .topic("segment.jitter.ms")
+        .means(NO_EFFECT),
+    Setting::int("compression.gzip.level", -1, -1, 9, NoUnit)
+        .topic("compression.gzip.level")
+        .means(NO_EFFECT),
+    Setting::int("compression.lz4.level", 9, 1, 17, NoUnit)
+        .topic("compression.lz4.level")
+        .means(NO_EFFECT),
+    Setting::int("compression.zstd.level", 3, -131_072, 22, NoUnit)
+        .topic("compression.zstd.level")
         .means(NO_EFFECT),
     Setting::bool("log.preallocate", false)
         .topic("preallocate")

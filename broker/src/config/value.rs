@@ -47,7 +47,7 @@ pub enum Kind {
     Text,
     /// One of these words.
     Choice(&'static [&'static str]),
-    /// Any of these words, with commas between.
+    /// Any of these words, with commas between; none is a value too.
     List(&'static [&'static str]),
     /// HOST:PORT, also written PLAINTEXT://HOST:PORT; may be empty if the default is.
     Address,
@@ -214,6 +214,7 @@ impl Setting {
                 .iter()
                 .find(|word| **word == text)
                 .map(|word| Value::Text((*word).into())),
+            Kind::List(_) if text.is_empty() => Some(Value::Text("".into())),
             Kind::List(words) => {
                 let items: Vec<_> = text.split(',').map(str::trim).collect();
                 let known = items.iter().all(|item| words.contains(item));
@@ -286,7 +287,8 @@ mod tests {
         let both = Value::Text("compact,delete".into());
         assert_eq!(POLICY.parse("compact, delete"), Ok(both));
         assert!(POLICY.parse("compact,remove").is_err());
-        assert!(POLICY.parse("").is_err());
+        assert!(POLICY.parse("compact,").is_err());
+        assert_eq!(POLICY.parse(""), Ok(Value::Text("".into())));
     }
 
     #[test]
