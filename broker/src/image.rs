@@ -69,14 +69,6 @@ impl TopicImage {
     pub fn has_partition(&self, partition: PartitionIndex) -> bool {
         (0..self.partitions).contains(&partition.0)
     }
-
-    /// All its partitions in order.
-    pub fn topic_partitions(&self) -> impl Iterator<Item = TopicPartition> + '_ {
-        (0..self.partitions).map(|index| TopicPartition {
-            topic: self.id,
-            partition: PartitionIndex(index),
-        })
-    }
 }
 
 /// All that a shard knows of the world outside its own logs.
@@ -88,8 +80,6 @@ pub struct Image {
     pub cluster_id: Arc<str>,
     /// This node.
     pub node: NodeInfo,
-    /// The start of this process.
-    pub start_number: StartNumber,
     topics_by_name: BTreeMap<Arc<str>, Arc<TopicImage>>,
     topics_by_id: HashMap<TopicId, Arc<TopicImage>>,
 }
@@ -101,7 +91,6 @@ impl Image {
         version: ImageVersion,
         cluster_id: Arc<str>,
         node: NodeInfo,
-        start_number: StartNumber,
         topics: impl IntoIterator<Item = Arc<TopicImage>>,
     ) -> Image {
         let mut topics_by_name = BTreeMap::new();
@@ -119,7 +108,6 @@ impl Image {
             version,
             cluster_id,
             node,
-            start_number,
             topics_by_name,
             topics_by_id,
         }
@@ -192,7 +180,7 @@ mod tests {
             rack: None,
         };
         let topics = [topic(2, "b", 1), topic(1, "a", 3)].map(Arc::new);
-        let image = Image::new(ImageVersion(1), "c".into(), node, StartNumber(5), topics);
+        let image = Image::new(ImageVersion(1), "c".into(), node, topics);
         assert_eq!(image.topic("a").map(|topic| topic.partitions), Some(3));
         assert_eq!(
             image
@@ -208,15 +196,23 @@ mod tests {
 
     #[test]
     fn a_topics_partitions_go_round_all_shards() {
-        let topic = topic(7, "a", 9);
+        let owner = |index, shards| {
+            let partition = PartitionIndex(index);
+            shard_of(
+                TopicPartition {
+                    topic: TopicId([7; 16]),
+                    partition,
+                },
+                shards,
+            )
+            .0
+        };
         for shards in 1..=5 {
-            let owners: Vec<_> = topic
-                .topic_partitions()
-                .map(|partition| shard_of(partition, shards))
-                .collect();
-            for (index, owner) in owners.iter().enumerate() {
-                let next = owners[0].0 as usize + index;
-                assert_eq!(usize::from(owner.0), next % usize::from(shards));
+            for index in 0..9 {
+                assert_eq!(
+                    owner(index + 1, shards),
+                    (owner(index, shards) + 1) % shards
+                );
             }
         }
     }

@@ -10,8 +10,6 @@ pub mod state;
 
 use std::{io, sync::Arc};
 
-use spate_storage::types::{LeaderEpoch, TopicId};
-
 use self::{
     log::{MetadataLog, Opened},
     record::{DecodeError, Record},
@@ -52,17 +50,6 @@ pub enum MetadataError {
     /// The log cannot be written. It stays so until a new start.
     #[error("the metadata log cannot be written: {0}; see to the disk and start again")]
     Write(Arc<io::Error>),
-}
-
-/// A topic as recovery needs to know it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct KnownTopic {
-    /// Its id.
-    pub id: TopicId,
-    /// How many partitions it has.
-    pub partitions: i32,
-    /// The epoch of this start.
-    pub epoch: LeaderEpoch,
 }
 
 /// The state and the log it comes from.
@@ -132,18 +119,6 @@ impl Metadata {
         self.commit(vec![Record::NodeStarted {
             start: self.state.starts(),
         }])
-    }
-
-    /// The topics that journals may rightly mention, with the epochs of this start.
-    #[must_use]
-    pub fn known_topics(&self) -> Vec<KnownTopic> {
-        let present = self.state.present_start();
-        let known = |(id, topic): (TopicId, &state::Topic)| KnownTopic {
-            id,
-            partitions: topic.partitions,
-            epoch: LeaderEpoch(present.0 - topic.created_at_start.0),
-        };
-        self.state.topics().map(known).collect()
     }
 
     /// Forgets deleted topics of earlier starts. Call it once this start's fresh journals are in

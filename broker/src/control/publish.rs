@@ -66,7 +66,6 @@ impl Publisher {
             self.version,
             Arc::clone(&self.cluster_id),
             self.node.clone(),
-            start,
             self.topics.values().cloned(),
         );
         (Arc::new(image), dropped)

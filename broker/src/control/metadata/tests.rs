@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use proptest::prelude::*;
+use spate_storage::types::TopicId;
 
 use super::{log::MemoryLog, record::Topic, *};
 use crate::image::StartNumber;
@@ -121,20 +122,21 @@ fn a_snapshot_takes_the_place_of_many_records() {
     assert_eq!(open(&log).state(), metadata.state());
 }
 
+/// Images make a topic's leader epoch of these two numbers.
 #[test]
-fn each_start_raises_the_epoch_of_every_topic() {
+fn each_start_has_the_next_number_and_topics_keep_theirs() {
     let log = MemoryLog::default();
-    let mut metadata = open(&log);
-    metadata.start().expect("a good log");
-    metadata
-        .commit(vec![topic(1, "a".into(), 0)])
-        .expect("a good log");
-    assert_eq!(metadata.known_topics()[0].epoch, LeaderEpoch(0));
-    for start in 1..4 {
-        metadata = open(&log);
+    for start in 0..4 {
+        let mut metadata = open(&log);
         metadata.start().expect("a good log");
         assert_eq!(metadata.state().present_start(), StartNumber(start));
-        assert_eq!(metadata.known_topics()[0].epoch, LeaderEpoch(start));
+        if start == 1 {
+            let records = vec![topic(1, "a".into(), start)];
+            metadata.commit(records).expect("a good log");
+        }
+        let topic = metadata.state().topic(TopicId([1; 16]));
+        assert_eq!(topic.is_some(), start >= 1);
+        assert!(topic.is_none_or(|topic| topic.created_at_start == StartNumber(1)));
     }
 }
 
