@@ -1,4 +1,5 @@
-//! Frames over real sockets, on both backends: cut in every way, many at once, large, hostile, slow.
+//! Frames over real sockets, on both backends: cut in every way, many at once, large, hostile,
+//! slow.
 
 #![allow(clippy::unwrap_used, reason = "a test may end by panicking")]
 

@@ -1,5 +1,6 @@
-//! Produce and Fetch, parsed and encoded by hand, against two codecs made from Kafka's schemas: what
-//! one writes the others read, in every version, and no truncated message is more than an error.
+//! Produce and Fetch, parsed and encoded by hand, against two codecs made from Kafka's schemas:
+//! what one writes the others read, in every version, and no truncated message is more than an
+//! error.
 
 #![allow(clippy::unwrap_used, reason = "a test may end by panicking")]
 

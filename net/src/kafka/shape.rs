@@ -1,5 +1,5 @@
-//! The shape of the requests that the generated codec reads, as far as memory goes: where arrays and
-//! tagged fields are. A walk over the bytes counts them before anything is allocated.
+//! The shape of the requests that the generated codec reads, as far as memory goes: where arrays
+//! and tagged fields are. A walk over the bytes counts them before anything is allocated.
 //!
 //! The codec caps what it reserves for an array by the bytes that are left, but an element of one
 //! or two bytes on the wire becomes 32 to 96 bytes in memory, and a claimed count of tagged fields

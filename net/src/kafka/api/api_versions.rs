@@ -10,7 +10,7 @@
 //! The response's header is always version 0.
 
 use bytes::Bytes;
-pub use kacrab_protocol::generated::api_versions_request::ApiVersionsRequestData as ApiVersionsRequest;
+use kacrab_protocol::generated as schema;
 pub use kacrab_protocol::generated::api_versions_response::{
     ApiVersion, ApiVersionsResponseData as ApiVersionsResponse, FinalizedFeatureKey,
     SupportedFeatureKey,
@@ -21,6 +21,9 @@ use crate::kafka::error::{ErrorCode, WireError};
 use crate::kafka::header::encode_response;
 use crate::kafka::shape::{Kind, Part, Shape};
 use crate::kafka::versions::{ApiKey, ApiRange, served};
+
+/// The request.
+pub type ApiVersionsRequest = schema::api_versions_request::ApiVersionsRequestData;
 
 /// The served versions.
 pub const RANGE: ApiRange = ApiRange::new(ApiKey::ApiVersions, 0, 4, 3);

@@ -6,7 +6,7 @@
 //! Clients: Java's admin client for `kafka-cluster.sh` and `describeCluster()`. v2 may ask for
 //! fenced brokers too. -2147483648 stands for "authorised operations not asked".
 
-pub use kacrab_protocol::generated::describe_cluster_request::DescribeClusterRequestData as DescribeClusterRequest;
+use kacrab_protocol::generated as schema;
 pub use kacrab_protocol::generated::describe_cluster_response::{
     DescribeClusterBroker, DescribeClusterResponseData as DescribeClusterResponse,
 };
@@ -14,6 +14,9 @@ pub use kacrab_protocol::generated::describe_cluster_response::{
 use super::generated_api;
 use crate::kafka::shape::{Kind, Part, Shape};
 use crate::kafka::versions::{ApiKey, ApiRange};
+
+/// The request.
+pub type DescribeClusterRequest = schema::describe_cluster_request::DescribeClusterRequestData;
 
 /// The served versions.
 pub const RANGE: ApiRange = ApiRange::new(ApiKey::DescribeCluster, 0, 2, 0);

@@ -8,12 +8,16 @@
 //! From v3 a client may name the id and epoch it had and gets the epoch after it. v6 (two-phase
 //! commit) is in the schema but not served.
 
-pub use kacrab_protocol::generated::init_producer_id_request::InitProducerIdRequestData as InitProducerIdRequest;
-pub use kacrab_protocol::generated::init_producer_id_response::InitProducerIdResponseData as InitProducerIdResponse;
+use kacrab_protocol::generated as schema;
 
 use super::generated_api;
 use crate::kafka::shape::{Kind, Part, Shape};
 use crate::kafka::versions::{ApiKey, ApiRange};
+
+/// The request.
+pub type InitProducerIdRequest = schema::init_producer_id_request::InitProducerIdRequestData;
+/// The response.
+pub type InitProducerIdResponse = schema::init_producer_id_response::InitProducerIdResponseData;
 
 /// The served versions.
 pub const RANGE: ApiRange = ApiRange::new(ApiKey::InitProducerId, 0, 5, 2);

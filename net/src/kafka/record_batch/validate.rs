@@ -1,5 +1,5 @@
-//! Whether a producer's bytes are one sound batch. What Kafka's `ProduceRequest`, `LogValidator` and
-//! `DefaultRecord` check, in that order, and with the error codes that clients see from them.
+//! Whether a producer's bytes are one sound batch. What Kafka's `ProduceRequest`, `LogValidator`
+//! and `DefaultRecord` check, in that order, and with the error codes that clients see from them.
 
 use super::compression::{Codec, DecompressError, DecompressionLimits, Scratch};
 use super::cursor::{Cursor, RecordFault, Source};
