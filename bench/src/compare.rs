@@ -11,9 +11,9 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use self::case::{Case, Fixture};
+use self::case::{Case, Fixture, Lasting};
 use crate::report::number::time;
-use crate::run::{Outcome, RunError, Target, run};
+use crate::run::{Outcome, Target, run};
 use crate::scenario::{BadValue, Scenario, parse_duration, parse_key_value};
 
 /// What to compare.
@@ -95,21 +95,27 @@ pub struct Round {
     pub outcome: Outcome,
 }
 
-/// Runs the whole comparison and prints it.
-pub fn compare(options: &CompareOptions) -> Result<(), RunError> {
+/// Runs the whole comparison and prints it. A broker that fails leaves gaps in the table, which says
+/// so; the others are still compared.
+pub fn compare(options: &CompareOptions) -> Result<(), CompareError> {
     let all = case::cases(options);
     let wanted = |case: &Case| options.only.is_empty() || options.only.contains(&case.number);
     let cases: Vec<Case> = all.into_iter().filter(wanted).collect();
-    for contender in &options.brokers {
-        tell(format_args!("{}: getting warm", contender.name));
-        run(&contender.target, &contender.fit(&case::prime(options)))?;
+    let mut comparison = Comparison {
+        options,
+        cases: &cases,
+        fixtures: Vec::new(),
+        rounds: Vec::new(),
+        failures: Vec::new(),
+    };
+    comparison.prepare();
+    for round in 0..options.rounds {
+        comparison.measure(round);
     }
-    let mut fixtures = Vec::new();
-    let rounds = measure(options, &cases, &mut fixtures);
-    for fixture in fixtures {
+    for fixture in comparison.fixtures {
         fixture.remove();
     }
-    let rounds = rounds?;
+    let (rounds, failures) = (comparison.rounds, comparison.failures);
     let mut out = io::stdout().lock();
     // A reader that went away has seen what it wanted.
     let _ = if options.json {
@@ -117,53 +123,109 @@ pub fn compare(options: &CompareOptions) -> Result<(), RunError> {
     } else {
         out.write_all(table::text(options, &cases, &rounds).as_bytes())
     };
-    Ok(())
+    match failures.len() {
+        0 => Ok(()),
+        count => Err(CompareError {
+            count,
+            text: failures.join("\n  "),
+        }),
+    }
 }
 
-fn measure(
-    options: &CompareOptions,
-    cases: &[Case],
-    fixtures: &mut Vec<Fixture>,
-) -> Result<Vec<Round>, RunError> {
-    for case in cases {
-        for contender in options
-            .brokers
+/// Rounds that did not take place.
+#[derive(Debug, thiserror::Error)]
+#[error("the table has gaps, {count} runs failed:\n  {text}")]
+pub struct CompareError {
+    count: usize,
+    text: String,
+}
+
+/// A comparison under way.
+struct Comparison<'a> {
+    options: &'a CompareOptions,
+    cases: &'a [Case],
+    fixtures: Vec<Fixture>,
+    rounds: Vec<Round>,
+    failures: Vec<String>,
+}
+
+impl<'a> Comparison<'a> {
+    /// Who is asked what, in the order of a round.
+    fn pairs(&self) -> impl Iterator<Item = (&'a Case, &'a Contender)> + use<'a> {
+        let (cases, brokers) = (self.cases, &self.options.brokers);
+        let pairs = cases
             .iter()
-            .filter(|contender| case.suits(contender))
-        {
-            fixtures.extend(case.prepare(contender)?);
-        }
+            .flat_map(|case| brokers.iter().map(move |broker| (case, broker)));
+        pairs.filter(|(case, contender)| case.suits(contender))
     }
-    let mut rounds = Vec::new();
-    for round in 0..options.rounds {
-        for case in cases {
-            for contender in options
-                .brokers
-                .iter()
-                .filter(|contender| case.suits(contender))
-            {
-                let mut scenario = contender.fit(&case.scenario);
-                let mut made = fixtures.iter();
-                if let Some(fixture) = made.find(|made| made.is_for(case, contender)) {
-                    scenario.topic = Some(fixture.topic.clone());
-                    scenario.existing = true;
-                }
-                let outcome = run(&contender.target, &scenario)?;
-                let broker = contender.name.clone();
-                tell_outcome(options, case, &broker, round, &outcome);
-                rounds.push(Round {
-                    case: case.number,
-                    broker,
-                    round,
-                    outcome,
-                });
+
+    fn prepare(&mut self) {
+        for contender in &self.options.brokers {
+            tell(format_args!("{}: getting warm", contender.name));
+            let primed = case::prime(self.options, contender);
+            if let Err(error) = run(&contender.target, &primed) {
+                self.fail(format!("warming {} up: {error}", contender.name));
+            }
+        }
+        for (case, contender) in self.pairs() {
+            match case.prepare(self.options, contender) {
+                Ok(fixture) => self.fixtures.extend(fixture),
+                Err(error) => self.fail(format!(
+                    "preparing case {} on {}: {error}",
+                    case.number, contender.name
+                )),
             }
         }
     }
-    Ok(rounds)
+
+    fn measure(&mut self, round: usize) {
+        for (case, contender) in self.pairs() {
+            let mut scenario = contender.fit(&case.scenario);
+            let mut made = self.fixtures.iter();
+            if let Some(fixture) = made.find(|made| made.is_for(case, contender)) {
+                scenario.topic = Some(fixture.topic.clone());
+                scenario.existing = true;
+            } else if case.lasting != Lasting::Nothing {
+                // What it needs could not be made, and that was told.
+                continue;
+            }
+            match run(&contender.target, &scenario) {
+                Ok(outcome) => {
+                    let broker = contender.name.clone();
+                    tell_outcome(self.options, case, &broker, round, &outcome);
+                    let case = case.number;
+                    self.rounds.push(Round {
+                        case,
+                        broker,
+                        round,
+                        outcome,
+                    });
+                }
+                Err(error) => self.fail(format!(
+                    "round {}, case {}, {}: {error}",
+                    round + 1,
+                    case.number,
+                    contender.name
+                )),
+            }
+        }
+    }
+
+    fn fail(&mut self, text: String) {
+        tell(format_args!("{text}"));
+        self.failures.push(text);
+    }
 }
 
+/// The name that a floor server goes by.
+const FLOOR: &str = "floor";
+
 impl Contender {
+    /// Whether it keeps records at all.
+    fn can_be_read(&self) -> bool {
+        self.name != FLOOR
+    }
+
     /// The scenario with this broker's topic configs.
     fn fit(&self, scenario: &Scenario) -> Scenario {
         Scenario {

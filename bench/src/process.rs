@@ -16,7 +16,7 @@ const TICK: Duration = Duration::from_millis(10);
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
     /// The file is missing or not readable.
-    #[error("cannot read {}: {source}; is the process running, and ours to look at?", path.display())]
+    #[error("cannot read {}: {source}; is it running, and ours to look at?", path.display())]
     Unreadable {
         /// Which file.
         path: PathBuf,

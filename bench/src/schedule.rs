@@ -1,8 +1,8 @@
 //! Time in a run, and when each record is meant to be sent.
 //!
 //! The schedule is fixed before the run and knows nothing of answers: if the broker stalls, records
-//! go on becoming due, and their latency counts from then. A driver that waits for the answer before
-//! it decides when to send next would leave the stall out of its percentiles (coordinated
+//! go on becoming due, and their latency counts from then. A driver that waits for the answer
+//! before it decides when to send next would leave the stall out of its percentiles (coordinated
 //! omission).
 
 use std::num::NonZeroU64;
@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn the_rate_is_kept_without_drift_or_overflow() {
-        // Three records a second do not divide a second: after a year the error is still below 1 ns.
+        // Three do not divide a second: after a year the error is still below 1 ns.
         let schedule = schedule(3, 1, 0, 1);
         let year_s = 365 * 86_400;
         assert_eq!(
@@ -269,8 +269,8 @@ mod tests {
 
     /// A broker that answers at once, but for 500 ms from second 5 on, when it stands still. Of
     /// 10,000 records in ten seconds, those of that half second are 5 %: they were due up to 500 ms
-    /// before the answer, evenly spread. By hand: p90 is 0; the largest is 500 ms; 1 % waited longer
-    /// than 400 ms, 2.5 % longer than 250 ms.
+    /// before the answer, evenly spread. By hand: p90 is 0; the largest is 500 ms; 1 % waited
+    /// longer than 400 ms, 2.5 % longer than 250 ms.
     #[test]
     fn a_stall_shows_in_the_percentiles_as_it_must() {
         let (schedule, phases) = (schedule(1_000, 1, 0, 1), phases(10));

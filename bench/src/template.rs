@@ -2,8 +2,8 @@
 //! timestamps, producer sequence, the records' stamps, and the checksum over them.
 //!
 //! ```text
-//! | size i32 | key i16 | version i16 | correlation i32 | ... | partition i32 | length | batch | tags |
-//!                                    ^ CORRELATION_AT         ^ partition_at          ^ batch_at
+//! size i32 | key i16 | version i16 | correlation i32 | ... | partition i32 | length | batch | tags
+//!                                  ^ CORRELATION_AT        ^ partition_at           ^ batch
 //! ```
 
 use std::ops::Range;

@@ -8,9 +8,6 @@ use crate::run::{RunError, Target, create_topic, delete_topic, run};
 use crate::scenario::{Acks, PartitionChoice, Rate, Scenario};
 use spate_net::reactor::ReactorChoice;
 
-/// The name that a floor server goes by: it cannot be read from.
-const FLOOR: &str = "floor";
-
 /// A number of the table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Metric {
@@ -33,10 +30,11 @@ pub enum Metric {
 pub enum Lasting {
     /// Nothing: each round has a topic of its own, which is deleted after it.
     Nothing,
-    /// A topic: making and deleting thousands of partitions would go on into the next measurement.
+    /// A topic that every partition of was written to: making, opening and deleting thousands of
+    /// partitions would go on into the next measurement.
     Topic,
-    /// A topic with records in it.
-    Records,
+    /// A topic with that many bytes of records in it.
+    Records(u64),
 }
 
 /// One question to all brokers.
@@ -51,7 +49,6 @@ pub struct Case {
     pub metrics: &'static [Metric],
     /// What lives through the rounds.
     pub lasting: Lasting,
-    fetch_bytes: u64,
 }
 
 /// A topic that outlives the rounds.
@@ -78,105 +75,101 @@ const STEADY_RATE: u64 = 5_000;
 /// Connections of the open-loop cases: enough that none has a queue of its own at that rate.
 const STEADY_PRODUCERS: u32 = 16;
 const FILL_SECONDS: u64 = 2;
+/// Opening thousands of partitions for the first time takes some brokers long.
+const PREPARE_WITHIN: Duration = Duration::from_secs(60);
 const KIB: usize = 1024;
+/// Records of 1 KiB in a large batch.
+const BATCH_RECORDS: u64 = 128;
 
 /// All cases, in order.
 pub fn cases(options: &CompareOptions) -> Vec<Case> {
-    let base = base(options);
-    let steady = Scenario {
-        producers: STEADY_PRODUCERS,
-        rate: NonZeroU64::new(STEADY_RATE).map_or(Rate::Max, Rate::PerSecond),
-        ..base.clone()
-    };
-    let small = Scenario {
+    let mut cases = one_by_one(options);
+    cases.extend(steady(options));
+    cases.extend(volume(options));
+    for (number, case) in (1..).zip(&mut cases) {
+        case.number = number;
+    }
+    cases
+}
+
+/// Many connections with small durable records: what a record costs.
+fn one_by_one(options: &CompareOptions) -> Vec<Case> {
+    let scenario = Scenario {
         producers: 64,
         partitions: 8,
-        ..base.clone()
+        in_flight: 1,
+        ..base(options)
     };
+    let question = "64 connections, each with one record of 1 KiB at a time";
+    let alone = Case::new(question, scenario.clone(), SMALL);
+    let question = "64 connections, each with 8 records of 1 KiB on their way";
+    let scenario = Scenario {
+        in_flight: 8,
+        ..scenario
+    };
+    vec![alone, Case::new(question, scenario, SMALL)]
+}
+
+/// A rate that every broker keeps: what latency it has then.
+fn steady(options: &CompareOptions) -> Vec<Case> {
+    let scenario = Scenario {
+        producers: STEADY_PRODUCERS,
+        rate: NonZeroU64::new(STEADY_RATE).map_or(Rate::Max, Rate::PerSecond),
+        ..base(options)
+    };
+    let one = Case::new(
+        "5,000 records/s into one partition",
+        scenario.clone(),
+        STEADY,
+    );
+    let partitions = options.many_partitions;
+    let question = format!("5,000 records/s into {partitions} partitions");
+    let many = Case {
+        lasting: Lasting::Topic,
+        ..Case::new(
+            &question,
+            Scenario {
+                partitions,
+                ..scenario
+            },
+            STEADY,
+        )
+    };
+    vec![one, many]
+}
+
+/// Large batches in, and out again: what a byte costs.
+fn volume(options: &CompareOptions) -> Vec<Case> {
     let batches = Scenario {
         producers: 4,
         in_flight: 4,
-        batch_records: 128,
-        ..small.clone()
+        batch_records: BATCH_RECORDS,
+        partitions: 8,
+        ..base(options)
     };
     let fetch = Scenario {
         producers: 0,
         consumers: 4,
         repeat: true,
-        ..small.clone()
+        ..batches.clone()
     };
-    let many = options.many_partitions;
-    let case = |number, question: &str, scenario, metrics, lasting| {
-        let question = question.to_owned();
-        let fetch_bytes = options.fetch_mib << 20;
-        Case {
-            number,
-            question,
-            scenario,
-            metrics,
-            lasting,
-            fetch_bytes,
-        }
+    let cached = Case {
+        lasting: Lasting::Records(options.fetch_mib << 20),
+        ..Case::new("fetching what is in memory", fetch, FETCH)
     };
-    vec![
-        case(
-            1,
-            "64 connections, each with one record of 1 KiB at a time",
-            Scenario {
-                in_flight: 1,
-                ..small.clone()
-            },
-            SMALL,
-            Lasting::Nothing,
-        ),
-        case(
-            2,
-            "64 connections, each with 8 records of 1 KiB on their way",
-            Scenario {
-                in_flight: 8,
-                ..small
-            },
-            SMALL,
-            Lasting::Nothing,
-        ),
-        case(
-            3,
-            "5,000 records/s into one partition",
-            steady.clone(),
-            STEADY,
-            Lasting::Nothing,
-        ),
-        case(
-            4,
-            "5,000 records/s into many partitions",
-            Scenario {
-                partitions: many,
-                ..steady
-            },
-            STEADY,
-            Lasting::Topic,
-        ),
-        case(5, "batches of 128 KiB", batches, VOLUME, Lasting::Nothing),
-        case(
-            6,
-            "fetching what is in memory",
-            fetch,
-            FETCH,
-            Lasting::Records,
-        ),
-    ]
+    vec![Case::new("batches of 128 KiB", batches, VOLUME), cached]
 }
 
 /// Load that lets a broker get warm: what the cases do, all at once.
-pub fn prime(options: &CompareOptions) -> Scenario {
-    Scenario {
+pub fn prime(options: &CompareOptions, contender: &Contender) -> Scenario {
+    contender.fit(&Scenario {
         producers: 16,
-        consumers: 1,
+        consumers: u32::from(contender.can_be_read()),
         partitions: 4,
         warm_up: Duration::ZERO,
         duration: options.prime.max(Duration::from_millis(1)),
         ..base(options)
-    }
+    })
 }
 
 fn base(options: &CompareOptions) -> Scenario {
@@ -209,21 +202,47 @@ fn base(options: &CompareOptions) -> Scenario {
 }
 
 impl Case {
+    /// A case that needs nothing but its rounds; its number comes with the list.
+    fn new(question: &str, scenario: Scenario, metrics: &'static [Metric]) -> Case {
+        Case {
+            number: 0,
+            question: question.to_owned(),
+            scenario,
+            metrics,
+            lasting: Lasting::Nothing,
+        }
+    }
+
     /// Whether a broker can be asked at all.
     pub fn suits(&self, contender: &Contender) -> bool {
-        self.scenario.consumers == 0 || contender.name != FLOOR
+        self.scenario.consumers == 0 || contender.can_be_read()
     }
 
     /// Makes what lives through the rounds.
-    pub fn prepare(&self, contender: &Contender) -> Result<Option<Fixture>, RunError> {
-        if self.lasting == Lasting::Nothing {
-            return Ok(None);
-        }
+    pub fn prepare(
+        &self,
+        options: &CompareOptions,
+        contender: &Contender,
+    ) -> Result<Option<Fixture>, RunError> {
+        let filling = match self.lasting {
+            Lasting::Nothing => return Ok(None),
+            Lasting::Topic => Scenario {
+                rate: Rate::Max,
+                duration: options.prime.max(Duration::from_millis(1)),
+                ..self.scenario.clone()
+            },
+            Lasting::Records(bytes) => self.filling(bytes),
+        };
         let scenario = contender.fit(&self.scenario);
         let topic = create_topic(&contender.target, &scenario)?;
-        if self.lasting == Lasting::Records {
-            run(&contender.target, &self.filling(&scenario, &topic))?;
-        }
+        let filling = Scenario {
+            topic: Some(topic.clone()),
+            existing: true,
+            warm_up: Duration::ZERO,
+            drain: PREPARE_WITHIN,
+            ..filling
+        };
+        run(&contender.target, &filling)?;
         let (broker, target) = (contender.name.clone(), contender.target.clone());
         Ok(Some(Fixture {
             case: self.number,
@@ -233,19 +252,15 @@ impl Case {
         }))
     }
 
-    fn filling(&self, scenario: &Scenario, topic: &str) -> Scenario {
-        let rate = self.fetch_bytes / KIB as u64 / FILL_SECONDS;
+    /// Produces so many bytes, at a rate that is over after [`FILL_SECONDS`].
+    fn filling(&self, bytes: u64) -> Scenario {
+        let rate = bytes / KIB as u64 / FILL_SECONDS;
         Scenario {
-            topic: Some(topic.to_owned()),
-            existing: true,
             producers: 4,
             consumers: 0,
-            batch_records: 128,
             rate: NonZeroU64::new(rate).map_or(Rate::Max, Rate::PerSecond),
-            warm_up: Duration::ZERO,
             duration: Duration::from_secs(FILL_SECONDS),
-            drain: Duration::from_secs(60),
-            ..scenario.clone()
+            ..self.scenario.clone()
         }
     }
 }
