@@ -73,6 +73,11 @@ pub async fn recover<D: Disk, C: Clock>(
     options: &RecoverOptions,
 ) -> Result<Recovered, RecoverError> {
     let begun = clock.elapsed();
+    let store = options.store.clone().checked();
+    let options = &RecoverOptions {
+        store,
+        ..options.clone()
+    };
     let mut report = RecoveryReport::default();
     let mut replay = Replay::new(known, options.accept_loss, clock.wall_ms());
     let set = node.state().journal_set;

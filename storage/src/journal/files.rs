@@ -208,6 +208,16 @@ impl<D: Disk> Journal<D> {
         len.saturating_sub(self.position + PAGE as u64) as usize
     }
 
+    /// The same for fresh batches. While no next file is ready the last quarter is kept for notes
+    /// and copies: without them no file ever comes free.
+    pub(crate) fn room_for_fresh(&self) -> usize {
+        let kept = match self.current() {
+            Some(file) if self.ready.is_empty() => file.len as usize / 4,
+            _ => 0,
+        };
+        self.room().saturating_sub(kept)
+    }
+
     /// The path of a slot.
     pub(crate) fn path(&self, slot: u32) -> PathBuf {
         file_path(&self.dir, slot)

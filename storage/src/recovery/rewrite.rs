@@ -13,7 +13,7 @@ use super::{
 use crate::{
     batch::batches,
     disk::{Disk, Flush, OpenMode, PAGE},
-    hash::Incarnation,
+    hash::{ChainHash, Incarnation},
     journal::{
         FIRST_FILE, JournalState, file_path,
         fragment::{Fragment, Kind},
@@ -24,7 +24,7 @@ use crate::{
     partition::Log,
     pool::{self, FileKind, Filling},
     segment::{SegmentFile, partition_dir},
-    store::{RecoveredPartition, ShardState, block_payload_bytes, fill_block},
+    store::{RecoveredPartition, ShardState, StoreConfig, block_payload_bytes, fill_block},
     types::{Offset, ShardId, TopicPartition},
 };
 use bytes::Bytes;
@@ -32,11 +32,12 @@ use std::{
     cmp::Reverse,
     io,
     path::{Path, PathBuf},
+    rc::Rc,
 };
 
 /// The first file beyond what is recovered: enough for the first writes, little enough to be
 /// zero-filled in milliseconds. The housekeeper prepares a larger one meanwhile.
-const FIRST_ROOM_BYTES: usize = 4 << 20;
+const FIRST_ROOM_BYTES: u64 = 4 << 20;
 /// Payload of a frame written here.
 const FRAME_PAYLOAD_BYTES: usize = 1 << 20;
 const MARKER: &str = "shards-";
@@ -87,7 +88,7 @@ pub(super) async fn write_set<D: Disk>(
         let kept = seal_excess(disk, partitions, options, report).await?;
         let dir = dir.join(shard.to_string());
         disk.create_dir(&dir).await.map_err(io_at(&dir))?;
-        let journal = write_journal(disk, &dir, &kept).await?;
+        let journal = write_journal(disk, &dir, &kept, &options.store).await?;
         shards.push(ShardState {
             shard,
             journal,
@@ -112,7 +113,7 @@ async fn seal_excess<D: Disk>(
     let store = &options.store;
     let limit = (store.journal_bytes as usize).min(store.open_block_budget_bytes) / 2;
     let last_len = |walked: &Walked| match walked.tails.last() {
-        Some(tail) if tail_end(walked) == walked.end.0 => tail.bytes.len(),
+        Some(tail) if walked.is_tail_last => tail.bytes.len(),
         _ => 0,
     };
     let mut total: usize = partitions.iter().map(last_len).sum();
@@ -141,20 +142,12 @@ async fn seal_excess<D: Disk>(
     Ok(kept)
 }
 
-fn tail_end(walked: &Walked) -> Offset {
-    let last = walked
-        .tails
-        .last()
-        .and_then(|tail| batches(&tail.bytes).last());
-    last.map_or(walked.row.flushed.0, |(header, _)| header.next())
-}
-
 /// Writes a tail to new segment files and names them in the row.
 async fn seal_tail<D: Disk>(
     disk: &D,
     walked: &mut Walked,
     tail: &Tail,
-    store: &crate::store::StoreConfig,
+    store: &StoreConfig,
 ) -> Result<(), RecoverError> {
     let row = Row {
         flushed: (tail.base, tail.chain),
@@ -164,7 +157,7 @@ async fn seal_tail<D: Disk>(
     let full = block_payload_bytes(store.block_bytes);
     log.restore(&tail.bytes, &row.rolls, FIRST_FILE, full);
     log.freeze();
-    let mut file: Option<std::rc::Rc<SegmentFile<D>>> = None;
+    let mut file: Option<Rc<SegmentFile<D>>> = None;
     while let Some(held) = log.held.pop_front() {
         let len = held.block.sealed_len();
         let base = held.segment_base;
@@ -204,8 +197,8 @@ async fn new_file<D: Disk>(
     log: &mut Log<D>,
     tp: TopicPartition,
     (base, first, block_bytes): (Offset, Offset, usize),
-    store: &crate::store::StoreConfig,
-) -> Result<std::rc::Rc<SegmentFile<D>>, RecoverError> {
+    store: &StoreConfig,
+) -> Result<Rc<SegmentFile<D>>, RecoverError> {
     let class = log.segments.next_class(base, block_bytes);
     let class = class.expect("a batch is capped to fit the largest segment file");
     let pool = store.data.join("pool").join(class.to_string());
@@ -236,13 +229,15 @@ async fn write_journal<D: Disk>(
     disk: &D,
     dir: &Path,
     partitions: &[RecoveredPartition],
+    store: &StoreConfig,
 ) -> Result<JournalState, RecoverError> {
     let frames = frames_of(partitions);
     let lens = frames
         .iter()
         .map(|frame| frame_len(frame.parts.len(), frame.payload_bytes));
     let content: usize = lens.sum();
-    let len = (2 * PAGE + content + FIRST_ROOM_BYTES) as u64;
+    let room = FIRST_ROOM_BYTES.min(store.journal_file_bytes);
+    let len = (2 * PAGE + content) as u64 + room;
     let incarnation = Incarnation::random();
     let path = file_path(dir, 0);
     let prepared = pool::prepare(
@@ -372,8 +367,8 @@ fn add_tail(frames: &mut Vec<Content>, partition: &RecoveredPartition) {
 
 fn batches_fragment(
     tp: TopicPartition,
-    (base, chain_before): (Offset, crate::hash::ChainHash),
-    (next, chain_after): (Offset, crate::hash::ChainHash),
+    (base, chain_before): (Offset, ChainHash),
+    (next, chain_after): (Offset, ChainHash),
 ) -> Fragment {
     Fragment {
         kind: Kind::Batches,

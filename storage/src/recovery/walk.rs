@@ -33,6 +33,8 @@ pub(super) struct Walked {
     pub row: Row,
     /// One, or more with unreadable ranges between them.
     pub tails: Vec<Tail>,
+    /// The last tail reaches the end; else the log ends in an unreadable range.
+    pub is_tail_last: bool,
     pub end: (Offset, ChainHash),
 }
 
@@ -290,6 +292,7 @@ impl<D: Disk> Walker<'_, D> {
             // Its offsets are never used again; the chain goes on from where it broke.
             self.skip_to((lost_end, self.at.1), report);
         }
+        let is_tail_last = !self.growing.is_empty();
         self.end_tail();
         let end = self.at;
         let Partition { mut row, rolls, .. } = self.partition;
@@ -305,6 +308,7 @@ impl<D: Disk> Walker<'_, D> {
             tp: self.tp,
             row,
             tails: self.tails,
+            is_tail_last,
             end,
         }
     }

@@ -49,17 +49,21 @@ impl StoreConfig {
     /// The same with sizes that work together. A ring needs four files: one being written, one
     /// ready, one being emptied, and one that waits for its partitions.
     #[must_use]
-    pub(super) fn checked(mut self) -> StoreConfig {
-        let page = PAGE as u64;
-        let least = (2 * FRAME_BYTES_MAX) as u64;
-        self.journal_file_bytes = self
-            .journal_file_bytes
-            .min(self.journal_bytes / 4)
-            .max(least);
-        self.journal_file_bytes = self.journal_file_bytes.next_multiple_of(page);
-        self.journal_bytes = self.journal_bytes.max(4 * self.journal_file_bytes);
-        self.block_bytes = self.block_bytes.clamp(64 << 10, 1 << 20);
+    pub(crate) fn checked(mut self) -> StoreConfig {
+        let file_bytes = self.journal_file_bytes.min(self.journal_bytes / 4);
+        let file_bytes = file_bytes
+            .max(JOURNAL_FILE_BYTES_MIN)
+            .next_multiple_of(PAGE as u64);
+        self.journal_file_bytes = file_bytes;
+        self.journal_bytes = self.journal_bytes.max(4 * file_bytes);
+        let block_bytes = self.block_bytes.clamp(BLOCK_BYTES_MIN, BLOCK_BYTES_MAX);
+        self.block_bytes = block_bytes.min(file_bytes as usize / 4);
         self
+    }
+
+    /// A journal write's length at most; a single item may exceed it.
+    pub(super) fn frame_bytes_max(&self) -> usize {
+        FRAME_BYTES_MAX.min(self.journal_file_bytes as usize / 2)
     }
 
     /// Bytes of batches after which a block is full: its index and header must fit too.
@@ -82,9 +86,15 @@ pub(crate) fn block_payload_bytes(block_bytes: usize) -> usize {
     block_bytes - block_len(entries, 0)
 }
 
-/// A journal write's length at most; a single item may exceed it. More would make the batches that
-/// come meanwhile wait longer than the flush itself takes.
-pub(crate) const FRAME_BYTES_MAX: usize = (1 << 20) + (128 << 10);
+/// More would make the batches that come meanwhile wait longer than the flush itself takes.
+const FRAME_BYTES_MAX: usize = (1 << 20) + (128 << 10);
+const BLOCK_BYTES_MIN: usize = 64 << 10;
+/// Twice this would double the time to the first byte of a cold fetch and gain nothing else.
+const BLOCK_BYTES_MAX: usize = 1 << 20;
+/// A file must take the largest block that is journaled, and then some.
+const JOURNAL_FILE_BYTES_MIN: u64 = 256 << 10;
+
+const _: () = assert!(4 * BLOCK_BYTES_MIN as u64 <= JOURNAL_FILE_BYTES_MIN);
 
 /// What happened since the start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

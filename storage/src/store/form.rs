@@ -3,7 +3,6 @@
 
 use super::{
     Store,
-    config::FRAME_BYTES_MAX,
     operation::{Completion, Operation},
 };
 use crate::{
@@ -26,8 +25,11 @@ struct Draft<D: Disk> {
     payload_bytes: usize,
     /// What the file has room for, and what a frame should not exceed.
     room_bytes: usize,
+    usual_bytes: usize,
     /// Something did not fit the file: go on in the next.
     is_out_of_room: bool,
+    /// What did not fit is what makes files come free.
+    is_stuck: bool,
 }
 
 enum Part<D: Disk> {
@@ -50,28 +52,30 @@ struct Filling<'a, D: Disk> {
 }
 
 impl<D: Disk> Draft<D> {
-    fn new(room_bytes: usize) -> Draft<D> {
+    fn new(room_bytes: usize, usual_bytes: usize) -> Draft<D> {
         Draft {
             parts: Vec::new(),
             fragments: 0,
             payload_bytes: 0,
             room_bytes,
+            usual_bytes,
             is_out_of_room: false,
+            is_stuck: false,
         }
     }
 
     /// Takes the part if it fits. The first part may exceed a frame's usual length, but not the
     /// file's room.
-    fn add(&mut self, fragments: usize, payload_bytes: usize) -> bool {
+    fn add(&mut self, fragments: usize, payload_bytes: usize, room_bytes: usize) -> bool {
         let len = frame_len(
             self.fragments + fragments,
             self.payload_bytes + payload_bytes,
         );
-        if len > self.room_bytes {
+        if len > room_bytes {
             self.is_out_of_room = true;
             return false;
         }
-        if len > FRAME_BYTES_MAX && self.fragments > 0 {
+        if len > self.usual_bytes && self.fragments > 0 {
             return false;
         }
         self.fragments += fragments;
@@ -81,7 +85,8 @@ impl<D: Disk> Draft<D> {
 
     fn add_notes(&mut self, of: Option<&Rc<Partition<D>>>, notes: &mut Vec<Note>) -> bool {
         let payload_bytes = notes.iter().map(|note| note.payload.len()).sum();
-        let fits = notes.is_empty() || self.add(notes.len(), payload_bytes);
+        let fits = notes.is_empty() || self.add(notes.len(), payload_bytes, self.room_bytes);
+        self.is_stuck |= !fits && self.is_out_of_room;
         if fits && !notes.is_empty() {
             self.parts
                 .push(Part::Notes(of.cloned(), std::mem::take(notes)));
@@ -101,22 +106,22 @@ impl<D: Disk, C: Clock> Store<D, C> {
         if is_stalled {
             return false;
         }
-        let mut draft = Draft::new(room_bytes);
+        let mut draft = Draft::new(room_bytes, self.config.frame_bytes_max());
         if self.queues.borrow().is_head_open {
             self.draft_rows(&mut draft);
         } else {
             self.draft_copies(&mut draft);
             self.draft_fresh(&mut draft);
         }
-        if draft.fragments == 0 && draft.is_out_of_room {
-            return self.enter_next_file();
+        if draft.fragments == 0 {
+            if draft.is_out_of_room && self.enter_next_file(draft.is_stuck) {
+                return true;
+            }
+            if !self.rhythm.wants_frame.get() || room_bytes < PAGE {
+                return false;
+            }
         }
-        let is_wanted = self.rhythm.wants_frame.replace(false);
-        if draft.fragments == 0 && !is_wanted {
-            return false;
-        }
-        // An empty frame closes the run: nothing of it is left for another to cover (S4).
-        self.rhythm.is_run_open.set(draft.fragments > 0);
+        self.rhythm.wants_frame.set(false);
         self.write_draft(draft);
         true
     }
@@ -147,7 +152,8 @@ impl<D: Disk, C: Clock> Store<D, C> {
         while let Some(partition) = queues.copies.front() {
             let len = partition.log.borrow().open.len();
             if len > 0 && !partition.is_dropped.get() {
-                if !draft.add(1, len) {
+                if !draft.add(1, len, draft.room_bytes) {
+                    draft.is_stuck |= draft.is_out_of_room;
                     return;
                 }
                 draft.parts.push(Part::Copy(Rc::clone(partition)));
@@ -166,8 +172,11 @@ impl<D: Disk, C: Clock> Store<D, C> {
                 continue;
             }
             if !self.draft_partition(draft, &partition) {
-                self.queues.borrow_mut().dirty.push_front(partition);
-                return;
+                self.queues.borrow_mut().dirty.push_back(partition);
+                // Short of room only batches wait: notes behind them are what makes room.
+                if !draft.is_out_of_room {
+                    return;
+                }
             }
         }
     }
@@ -187,9 +196,10 @@ impl<D: Disk, C: Clock> Store<D, C> {
         }
         let mut base = log.journaled.base;
         let mut taken = 0;
+        let room_bytes = self.journal.borrow().room_for_fresh();
         for fresh in &log.fresh {
             let rolls = usize::from(fresh.segment_base != base);
-            if !draft.add(1 + rolls, fresh.block.len()) {
+            if !draft.add(1 + rolls, fresh.block.len(), room_bytes) {
                 break;
             }
             base = fresh.segment_base;
@@ -260,6 +270,11 @@ impl<D: Disk, C: Clock> Store<D, C> {
             oldest_needed,
             dropped,
         };
+        // An empty frame closes the run, unless writes before it are still in flight (S4).
+        let is_covered = journal.durable_through.next() == sequence;
+        self.rhythm
+            .is_run_open
+            .set(draft.fragments > 0 || !is_covered);
         journal.flights.push_back(flight);
         let position = journal.position;
         journal.position += len as u64;
@@ -295,13 +310,12 @@ impl<D: Disk, C: Clock> Store<D, C> {
 
     /// Ends the file with the frame that names the next (S9), in the page kept for it.
     pub(super) fn write_next_file(&self, slot: u32, incarnation: Incarnation) {
-        let mut draft = Draft::new(PAGE);
+        let mut draft = Draft::new(PAGE, PAGE);
         let note = Note {
             fragment: Fragment::next_file(slot, incarnation),
             payload: Vec::new(),
         };
         draft.add_notes(None, &mut vec![note]);
-        self.rhythm.is_run_open.set(true);
         self.write_draft(draft);
     }
 }

@@ -20,8 +20,9 @@ use std::rc::Rc;
 const COPY_BYTES_MAX: usize = 64 << 10;
 
 impl<D: Disk, C: Clock> Store<D, C> {
-    /// Goes on in the next file, if one is ready.
-    pub(super) fn enter_next_file(&self) -> bool {
+    /// Goes on in the next file, if one is ready. When notes or copies wait for it (`is_stuck`) and
+    /// none is on its way, one comes past the limit: nothing would ever come free else.
+    pub(super) fn enter_next_file(&self, is_stuck: bool) -> bool {
         let next = self
             .journal
             .borrow()
@@ -29,6 +30,9 @@ impl<D: Disk, C: Clock> Store<D, C> {
             .front()
             .map(|r| (r.slot, r.incarnation));
         let Some((slot, incarnation)) = next else {
+            if is_stuck {
+                self.expect_past_limit();
+            }
             self.expect_files();
             return false;
         };
@@ -92,20 +96,23 @@ impl<D: Disk, C: Clock> Store<D, C> {
         }
         let len = self.config.journal_file_bytes;
         if journal.bytes() + len <= self.config.journal_bytes {
-            let path = journal.path(journal.slots);
-            journal.slots += 1;
-            journal.asked += 1;
             drop(journal);
-            return self.ask(Job::PrepareJournal { path, len });
+            return self.ask_journal();
         }
+        let has_said_so = journal
+            .files
+            .get(1)
+            .is_none_or(|next| next.first <= journal.needed);
         let Some(oldest) = journal.files.front_mut() else {
             return;
         };
         let id = oldest.id;
         if oldest.pins == 0 {
             // Only a frame that says so is missing.
-            self.rhythm.wants_frame.set(true);
-            return self.signal.wake();
+            if !has_said_so && !self.rhythm.wants_frame.replace(true) {
+                self.signal.wake();
+            }
+            return;
         }
         let pinned = std::mem::take(&mut oldest.pinned);
         if journal.emptied.replace(id) != Some(id) {
@@ -114,9 +121,29 @@ impl<D: Disk, C: Clock> Store<D, C> {
         }
     }
 
+    fn expect_past_limit(&self) {
+        let is_coming = {
+            let journal = self.journal.borrow();
+            journal.asked > 0 || !journal.ready.is_empty()
+        };
+        if !is_coming {
+            self.ask_journal();
+        }
+    }
+
+    fn ask_journal(&self) {
+        let mut journal = self.journal.borrow_mut();
+        let (path, len) = (journal.path(journal.slots), self.config.journal_file_bytes);
+        journal.slots += 1;
+        journal.asked += 1;
+        drop(journal);
+        self.ask(Job::PrepareJournal { path, len });
+    }
+
     /// Moves what still needs the file to a segment, or forward in the journal.
     fn empty_file(&self, id: FileId, pinned: Vec<Rc<Partition<D>>>) {
-        let mut copy_bytes_left = (self.config.journal_bytes / 2) as usize;
+        // At most half of the file that takes the copies.
+        let mut copy_bytes_left = (self.config.journal_file_bytes / 2) as usize;
         for partition in pinned {
             let mut log = partition.log.borrow_mut();
             if log.pin != Some(id) {
@@ -150,7 +177,8 @@ impl<D: Disk, C: Clock> Store<D, C> {
         for file in free {
             let path = journal.path(file.slot);
             // The first file is smaller than the others; it makes room for a whole one.
-            if file.len < self.config.journal_file_bytes {
+            let is_excess = journal.bytes() + file.len > self.config.journal_bytes;
+            if is_excess || file.len < self.config.journal_file_bytes {
                 jobs.push(Job::Unlink { path });
             } else {
                 journal.asked += 1;
@@ -159,12 +187,8 @@ impl<D: Disk, C: Clock> Store<D, C> {
             }
         }
         let lacks_file = journal.ready.is_empty() && journal.asked == 0;
-        let could_free = journal.files.len() > 1 && journal.files[0].pins == 0;
         drop(journal);
         jobs.into_iter().for_each(|job| self.ask(job));
-        if lacks_file && could_free {
-            self.rhythm.wants_frame.set(true);
-        }
         if lacks_file {
             self.expect_files();
         }

@@ -27,14 +27,12 @@ const WRITE_BYTES_MAX: usize = 4 << 20;
 const SCAN_INTERVAL: Duration = Duration::from_millis(5);
 
 impl<D: Disk, C: Clock> Store<D, C> {
-    /// Has the partition's held blocks sealed soon.
+    /// Has the partition's held blocks sealed at the end of this turn of the store's task. No wake:
+    /// a turn that asks for it would never end.
     pub(super) fn queue_seal(&self, partition: &Rc<Partition<D>>) {
         if !partition.is_sealing.replace(true) {
-            self.queues
-                .borrow_mut()
-                .sealing
-                .push_back(Rc::clone(partition));
-            self.signal.wake();
+            let mut queues = self.queues.borrow_mut();
+            queues.sealing.push_back(Rc::clone(partition));
         }
     }
 
