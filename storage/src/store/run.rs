@@ -1,10 +1,7 @@
 //! The store's one task: forms frames, begins seals, takes completions, keeps time (S4).
 
 use super::{Store, operation::Completion};
-use crate::{
-    disk::{Clock, Disk, OpenMode},
-    journal::FLIGHTS_MAX,
-};
+use crate::disk::{Clock, Disk, OpenMode};
 use futures_util::stream::{FuturesUnordered, Stream};
 use std::{
     cell::Cell,
@@ -133,8 +130,10 @@ impl<D: Disk, C: Clock> Store<D, C> {
     /// The next moment at which something is due. The timer is not moved for each frame: it fires
     /// once per silence at most and looks again.
     fn deadline(&self) -> Option<Duration> {
-        let is_idle = self.journal.borrow().flights.len() < FLIGHTS_MAX;
-        let closes = self.rhythm.is_run_open.get() && is_idle;
+        // A completion brings the next turn while anything is in flight, and a frame that is wanted
+        // already waits for something else than time.
+        let is_idle = self.journal.borrow().flights.is_empty();
+        let closes = self.rhythm.is_run_open.get() && is_idle && !self.rhythm.wants_frame.get();
         let close_at = self.rhythm.last_frame.get() + self.config.idle_frame_after;
         let close_at = closes.then_some(close_at);
         [close_at, self.rhythm.retry_at.get()]
