@@ -88,7 +88,7 @@ struct Outgoing {
 
 /// Serves one connection until it ends, and says why when it was us.
 pub async fn serve(context: Rc<Context>, stream: TcpStream, client: Client) {
-    context.stats.connections_open.add(1);
+    let _open = context.stats.connections_open.present();
     let outbox = Rc::new(Outbox {
         queue: RefCell::default(),
         filled: Notify::new(),
@@ -116,8 +116,6 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, client: Client) {
         .router
         .forget(context.router.watch_key(client.number))
         .await;
-    let open = context.stats.connections_open.get();
-    context.stats.connections_open.set(open - 1);
     if let Err(closed) = ended {
         context.closed(client, &closed);
     }

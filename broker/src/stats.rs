@@ -29,6 +29,24 @@ impl Counter {
     }
 }
 
+/// Counts something for as long as it lives: also when the future that holds it is dropped.
+#[derive(Debug)]
+pub struct Present<'a>(&'a Counter);
+
+impl Drop for Present<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+impl Counter {
+    /// Adds one until the returned guard is dropped.
+    pub fn present(&self) -> Present<'_> {
+        self.add(1);
+        Present(self)
+    }
+}
+
 macro_rules! shard_stats {
     ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
         /// What one shard counts since the start, and its gauges as of the last second.

@@ -31,7 +31,6 @@ pub async fn until_worth_answering(
     let min_bytes = usize::try_from(asked.min_bytes).unwrap_or(0);
     probe(context, plan, None).await;
     let key = context.router.watch_key(client.number);
-    let waiting = &context.stats.fetches_waiting;
     while plan.bytes() < min_bytes && !plan.is_urgent() && !plan.steps.is_empty() {
         let fired = context.router.listen(key);
         probe(context, plan, Some(key)).await;
@@ -39,11 +38,11 @@ pub async fn until_worth_answering(
         if plan.bytes() >= min_bytes || plan.is_urgent() || now >= deadline {
             return;
         }
-        waiting.add(1);
+        let waiting = context.stats.fetches_waiting.present();
         let timed_out = reactor::timeout(deadline - now, fired.notified())
             .await
             .is_err();
-        waiting.set(waiting.get() - 1);
+        drop(waiting);
         probe(context, plan, None).await;
         if timed_out {
             return;
