@@ -128,8 +128,13 @@ impl<D: Disk, C: Clock> Store<D, C> {
     }
 
     /// The next moment at which something is due. The timer is not moved for each frame: it fires
-    /// once per silence at most and looks again.
+    /// once per silence at most and looks again. Nothing is due that [`Self::note_time`] would not
+    /// do then: with a write in flight for longer than the silence, a deadline in the past would
+    /// keep this task from ever letting the reactor take the write's completion.
     fn deadline(&self) -> Option<Duration> {
+        if self.config.fence.check().is_err() {
+            return None;
+        }
         // A completion brings the next turn while anything is in flight, and a frame that is wanted
         // already waits for something else than time.
         let is_idle = self.journal.borrow().flights.is_empty();
