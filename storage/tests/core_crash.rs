@@ -82,10 +82,10 @@ fn history(seed: u64) {
     told.borrow().check(&node);
 }
 
-#[test]
-fn everything_acknowledged_survives_crashes() {
-    let first: u64 = std::env::var("SEED").map_or(0, |seed| seed.parse().unwrap());
-    let count: u64 = std::env::var("HISTORIES").map_or(HISTORIES, |n| n.parse().unwrap());
+/// `SEED` and `HISTORIES` choose others than the usual ones.
+fn histories(first: u64, count: u64) {
+    let first = std::env::var("SEED").map_or(first, |seed| seed.parse().unwrap());
+    let count = std::env::var("HISTORIES").map_or(count, |n| n.parse().unwrap());
     for seed in first..first + count {
         let outcome = std::panic::catch_unwind(|| history(seed));
         if let Err(panic) = outcome {
@@ -93,4 +93,15 @@ fn everything_acknowledged_survives_crashes() {
             std::panic::resume_unwind(panic);
         }
     }
+}
+
+#[test]
+fn everything_acknowledged_survives_crashes() {
+    histories(0, HISTORIES / 2);
+}
+
+/// The other half, so that two cores share the work.
+#[test]
+fn everything_acknowledged_survives_more_crashes() {
+    histories(HISTORIES / 2, HISTORIES / 2);
 }
