@@ -79,7 +79,14 @@ impl Budget {
     }
 
     /// Takes `need` units, waiting its turn; see [`Budget::try_take`] for needs above the limit.
-    pub fn take(self: &Rc<Self>, need: usize) -> Take {
+    pub async fn take(self: &Rc<Self>, need: usize) -> Grant {
+        match self.try_take(need) {
+            Some(grant) => grant,
+            None => self.queue_for(need).await,
+        }
+    }
+
+    fn queue_for(self: &Rc<Self>, need: usize) -> Take {
         let need = need.min(self.limit);
         let waiter = Rc::new(Waiter {
             need,
@@ -152,9 +159,9 @@ impl Drop for Grant {
     }
 }
 
-/// The future of [`Budget::take`]. Dropping it unfinished leaves the queue.
+/// A place in the queue. Dropping it unfinished leaves the queue.
 #[derive(Debug)]
-pub struct Take {
+struct Take {
     budget: Rc<Budget>,
     waiter: Rc<Waiter>,
 }
@@ -194,7 +201,7 @@ mod tests {
     fn small_takers_do_not_overtake_a_waiting_large_one() {
         let budget = Budget::new(10);
         let held = budget.try_take(6).unwrap();
-        let mut large = budget.take(8);
+        let mut large = budget.queue_for(8);
         assert!((&mut large).now_or_never().is_none());
         assert!(budget.try_take(1).is_none());
         drop(held);
@@ -208,14 +215,14 @@ mod tests {
     fn an_abandoned_wait_gives_its_turn_and_its_grant_back() {
         let budget = Budget::new(4);
         let held = budget.try_take(4).unwrap();
-        let first = budget.take(4);
-        let mut second = budget.take(2);
+        let first = budget.queue_for(4);
+        let mut second = budget.queue_for(2);
         drop(first);
         drop(held);
         let grant = (&mut second).now_or_never().unwrap();
         assert_eq!(budget.used(), 2);
         drop(grant);
-        let granted_unpolled = budget.take(3);
+        let granted_unpolled = budget.queue_for(3);
         assert_eq!(budget.used(), 3);
         drop(granted_unpolled);
         assert_eq!(budget.used(), 0);

@@ -321,10 +321,12 @@ impl Shard {
         stats
             .fetch_sessions
             .set(self.context.sessions.borrow().len() as u64);
-        stats.receive_bytes.set(self.context.receive.used() as u64);
-        stats
-            .fetch_bytes
-            .set(self.context.fetch.memory.used() as u64);
+        let (receive, fetch) = (&self.context.receive, &self.context.fetch.memory);
+        stats.receive_bytes.set(receive.used() as u64);
+        stats.receive_peak_bytes.set(receive.peak() as u64);
+        stats.fetch_bytes.set(fetch.used() as u64);
+        stats.fetch_peak_bytes.set(fetch.peak() as u64);
+        stats.watches_armed.set(self.logs.watches().armed() as u64);
         stats.open_block_bytes.set(memory.open_block_bytes as u64);
         stats.cache_bytes.set(memory.cached_bytes as u64);
         stats.turns.set(ring.turns);

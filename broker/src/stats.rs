@@ -98,12 +98,18 @@ shard_stats! {
     append_stalls,
     /// Fetches waiting for data now.
     fetches_waiting,
+    /// Watches armed now on this shard's partitions.
+    watches_armed,
     /// Fetch sessions open now.
     fetch_sessions,
     /// Bytes of requests in memory now.
     receive_bytes,
+    /// The most that `receive_bytes` ever was.
+    receive_peak_bytes,
     /// Bytes of responses to fetches in memory now.
     fetch_bytes,
+    /// The most that `fetch_bytes` ever was.
+    fetch_peak_bytes,
     /// Bytes of open blocks now.
     open_block_bytes,
     /// Bytes of cached blocks now.

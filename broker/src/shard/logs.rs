@@ -92,6 +92,11 @@ impl Logs {
         *self.image.borrow_mut() = image;
     }
 
+    /// The watches over this shard's partitions.
+    pub fn watches(&self) -> &Watches {
+        &self.watches
+    }
+
     /// The queue before the logs.
     pub fn appends(&self) -> &AppendQueue {
         &self.appends

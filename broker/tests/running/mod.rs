@@ -13,7 +13,8 @@ use std::{
 
 use bytes::Bytes;
 use spate_net::kafka::{
-    header::parse_response,
+    api::metadata::MetadataRequest,
+    header::{encode_request, parse_response},
     versions::{ApiKey, range_of},
 };
 
