@@ -121,7 +121,7 @@ impl Chores for Mailbox {
 }
 
 impl Mailbox {
-    async fn next(&self) -> Job {
+    pub async fn next(&self) -> Job {
         poll_fn(|cx| {
             let mut state = self.0.borrow_mut();
             match state.0.pop_front() {
