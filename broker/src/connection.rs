@@ -86,9 +86,10 @@ struct Outgoing {
     holds: (Grant, Grant),
 }
 
-/// Serves one connection until it ends, and says why when it was us.
+/// Serves one connection, which was counted when it was admitted, until it ends, and says why when
+/// it was us.
 pub async fn serve(context: Rc<Context>, stream: TcpStream, client: Client) {
-    let _open = context.stats.connections_open.present();
+    let _open = context.stats.connections_open.present_already();
     let outbox = Rc::new(Outbox {
         queue: RefCell::default(),
         filled: Notify::new(),

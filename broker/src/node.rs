@@ -9,6 +9,8 @@ use std::{
     io,
     net::{SocketAddr, TcpListener, ToSocketAddrs},
     sync::Arc,
+    thread,
+    time::{Duration, Instant},
 };
 
 use spate_net::reactor::ReactorError;
@@ -30,6 +32,13 @@ use crate::{
 
 mod data;
 mod threads;
+
+/// How long a start waits for its port. A killed broker's listener lives on in its ring until the
+/// kernel has torn that down, as its lock does: mostly milliseconds, seconds on a slow disk.
+const PORT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often it tries.
+const PORT_RETRY: Duration = Duration::from_millis(20);
 
 /// Where a node can be reached, once it can.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -122,7 +131,6 @@ pub fn serve(config: Config, ready: impl FnOnce(&Listening)) -> Result<(), Serve
     };
     let (crew, links) = Crew::start(plan, &data.lock, std::mem::take(&mut data.shards))?;
     tracing::info!(cluster_id, shards = config.shards, %listen, "serving");
-    ready(&listening);
     let control = Control {
         metadata: data.metadata,
         publisher,
@@ -133,10 +141,12 @@ pub fn serve(config: Config, ready: impl FnOnce(&Listening)) -> Result<(), Serve
             serde_json::to_value(stats.snapshot()).unwrap_or(serde_json::Value::Null)
         }),
     };
-    let ended = control.run().map_err(|source| ServeError::Thread {
-        what: "the control thread",
-        source,
-    })?;
+    let ended = control
+        .run(|| ready(&listening))
+        .map_err(|source| ServeError::Thread {
+            what: "the control thread",
+            source,
+        })?;
     match ended {
         Ended::Clean => {
             crew.join();
@@ -165,9 +175,18 @@ fn free_address(wanted: &HostPort) -> Result<SocketAddr, ServeError> {
             "the host has no address",
         ))
     })?;
-    TcpListener::bind(address)
-        .and_then(|probe| probe.local_addr())
-        .map_err(|source| ServeError::Listen { address, source })
+    let began = Instant::now();
+    loop {
+        match TcpListener::bind(address).and_then(|probe| probe.local_addr()) {
+            Ok(free) => return Ok(free),
+            Err(error)
+                if error.kind() == io::ErrorKind::AddrInUse && began.elapsed() < PORT_PATIENCE =>
+            {
+                thread::sleep(PORT_RETRY);
+            }
+            Err(source) => return Err(ServeError::Listen { address, source }),
+        }
+    }
 }
 
 fn listening(config: &Config, bound: SocketAddr) -> Result<Listening, ServeError> {

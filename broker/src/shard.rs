@@ -221,6 +221,7 @@ impl Shard {
         }
         let number = self.next_connection.replace(self.next_connection.get() + 1);
         let client = Client { number, peer };
+        self.stats.connections_open.add(1);
         let _detached = reactor::spawn(connection::serve(Rc::clone(&self.context), stream, client));
     }
 

@@ -43,6 +43,11 @@ impl Counter {
     /// Adds one until the returned guard is dropped.
     pub fn present(&self) -> Present<'_> {
         self.add(1);
+        self.present_already()
+    }
+
+    /// Takes back, when dropped, the one that was added before.
+    pub fn present_already(&self) -> Present<'_> {
         Present(self)
     }
 }

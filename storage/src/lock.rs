@@ -106,7 +106,7 @@ impl DataLock {
             }
             if !said {
                 said = true;
-                tracing::warn!(
+                tracing::info!(
                     pid,
                     patience_s = patience.as_secs(),
                     "waiting: the last process on this data is gone, its writes are still landing"

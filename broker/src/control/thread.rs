@@ -57,16 +57,18 @@ pub struct Control {
 }
 
 impl Control {
-    /// Serves until a signal or the loss of a shard has ended every shard.
+    /// Serves until a signal or the loss of a shard has ended every shard. Calls `ready` when a
+    /// signal would be heeded: whoever is told that the broker is ready may send one at once.
     ///
     /// # Errors
     /// If the runtime or the signal handlers cannot be made.
-    pub fn run(self) -> std::io::Result<Ended> {
+    pub fn run(self, ready: impl FnOnce()) -> std::io::Result<Ended> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         runtime.block_on(async {
             let signals = Signals::install()?;
+            ready();
             Ok(Loop::new(self).run(signals).await)
         })
     }

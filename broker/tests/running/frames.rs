@@ -2,11 +2,18 @@
 
 use spate_net::kafka::{
     api::{
-        TopicRef,
+        Call, TopicRef,
+        api_versions::ApiVersionsRequest,
+        create_partitions::CreatePartitionsRequest,
         create_topics::{CreatableTopic, CreateTopicsRequest},
+        delete_topics::DeleteTopicsRequest,
+        describe_cluster::DescribeClusterRequest,
+        describe_configs::DescribeConfigsRequest,
         fetch::{FetchPartition, FetchRequest, FetchTopic},
+        init_producer_id::InitProducerIdRequest,
         list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic},
         metadata::{MetadataRequest, MetadataRequestTopic},
+        offset_for_leader_epoch::OffsetForLeaderEpochRequest,
         produce::{PartitionData, ProduceRequest, TopicData},
     },
     header::encode_request,
@@ -59,22 +66,25 @@ pub fn frame_of(key: ApiKey, version: i16) -> Vec<u8> {
                 .unwrap()
                 .to_vec()
         }
-        key => bare_frame(key as i16, version, range.is_flexible(version)),
+        ApiKey::ApiVersions => {
+            let asked = ApiVersionsRequest::default()
+                .with_client_software_name(String::from("fuzz").into())
+                .with_client_software_version(String::from("1.0").into());
+            bare(version, &asked)
+        }
+        ApiKey::DeleteTopics => bare(version, &DeleteTopicsRequest::default()),
+        ApiKey::InitProducerId => bare(version, &InitProducerIdRequest::default()),
+        ApiKey::OffsetForLeaderEpoch => bare(version, &OffsetForLeaderEpochRequest::default()),
+        ApiKey::DescribeConfigs => bare(version, &DescribeConfigsRequest::default()),
+        ApiKey::CreatePartitions => bare(version, &CreatePartitionsRequest::default()),
+        ApiKey::DescribeCluster => bare(version, &DescribeClusterRequest::default()),
     }
 }
 
-/// A header and a body of zeros: empty lists and absent fields, whatever they mean.
-fn bare_frame(key: i16, version: i16, flexible: bool) -> Vec<u8> {
-    let mut body = Vec::new();
-    body.extend(key.to_be_bytes());
-    body.extend(version.to_be_bytes());
-    body.extend(1_i32.to_be_bytes());
-    body.extend((-1_i16).to_be_bytes());
-    if flexible {
-        body.push(0);
-    }
-    body.extend([0; 24]);
-    with_size(&body)
+fn bare<R: Call>(version: i16, asked: &R) -> Vec<u8> {
+    encode_request(&R::RANGE, version, 1, Some("f"), asked)
+        .unwrap()
+        .to_vec()
 }
 
 fn produce_frame(version: i16) -> Vec<u8> {

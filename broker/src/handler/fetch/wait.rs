@@ -1,8 +1,9 @@
 //! Waits until a fetch is worth answering: `min_bytes` are there over all its shards, something
 //! must be said at once, or time is up.
 
-use std::rc::Rc;
+use std::{pin::pin, rc::Rc};
 
+use futures_util::future::{Either, select};
 use spate_net::{kafka::api::fetch::FetchRequest, reactor};
 
 use crate::{
@@ -39,12 +40,13 @@ pub async fn until_worth_answering(
             return;
         }
         let waiting = context.stats.fetches_waiting.present();
-        let timed_out = reactor::timeout(deadline - now, fired.notified())
-            .await
-            .is_err();
+        let (fired, stopping) = (pin!(fired.notified()), pin!(context.stopping.wait()));
+        let news = select(fired, stopping);
+        let woken = reactor::timeout(deadline - now, news).await;
         drop(waiting);
         probe(context, plan, None).await;
-        if timed_out {
+        // Time is up, or the shard is about to end: whatever is there.
+        if !matches!(woken, Ok(Either::Left(_))) {
             return;
         }
     }
