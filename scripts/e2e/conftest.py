@@ -5,6 +5,7 @@ the first; `--ground` picks one for all. Every broker that a test starts must st
 0 and must have logged no WARN or ERROR that the test does not name."""
 
 import re
+import resource
 import sys
 import uuid
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ import pytest
 
 from lab import ROOT, SCRIPTS, clients, payload
 from lab.broker import Broker, Elsewhere
+
+# Tests hold a thousand connections, and brokers inherit the limit.
+resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
 
 CONFINE = [sys.executable, str(SCRIPTS / "lab" / "confine.py")]
 

@@ -63,9 +63,12 @@ class Broker(Elsewhere):
         """Returns when the broker has said that it is ready."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         started = time.monotonic()
+        # Settings of whoever runs the tests are not part of them.
+        ours = {name: value for name, value in os.environ.items()
+                if not name.startswith(("SPATE_", "RUST_LOG"))}
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL,
-                                            stdout=subprocess.PIPE, stderr=log)
+                                            stdout=subprocess.PIPE, stderr=log, env=ours)
         self._wait_for_ready(started + timeout_s)
         self.start_s = time.monotonic() - started
         return self
