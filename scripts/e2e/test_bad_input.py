@@ -226,3 +226,15 @@ def test_a_thousand_idle_connections_are_no_burden(broker, ground, bystander):
     assert idle[-1].api_versions()
     for connection in idle:
         connection.socket.close()
+
+
+def test_warnings_name_the_peer_and_do_not_flood_the_log(spate, ground):
+    broker = spate().start()
+    for _ in range(1_000):
+        with Connection(broker.endpoint) as bad:
+            bad.socket.sendall(struct.pack(">i", -77))
+    with Connection(broker.endpoint) as good:
+        assert good.api_versions()
+    warnings = broker.complaints()
+    assert 1 <= len(warnings) <= 100
+    assert "127.0.0.1:" in warnings[0] and "-77" in warnings[0], warnings[0]
