@@ -14,8 +14,8 @@ def test_the_memory_plan_is_told_at_the_start(spate, ground):
 
 
 def test_tight_memory_slows_clients_down_and_loses_nothing(spate, ground, topic, tmp_path):
-    tight = {f"memory.{kind}.bytes": 1 << 20 for kind in ("receive", "open", "cache", "fetch")}
-    broker = spate(settings=tight).start()
+    tight = {f"memory.{kind}.bytes": 4 << 20 for kind in ("receive", "open", "cache", "fetch")}
+    broker = spate(settings={"socket.request.max.bytes": 4 << 20, **tight}).start()
     clients.create_topic(broker.address, topic)
     sent, came = tmp_path / "sent", tmp_path / "came"
     count = payload.write_lines(sent, seed=6, total_bytes=16 << 20)
@@ -38,7 +38,8 @@ def test_connections_past_the_limit_are_closed_at_once(spate, ground, topic):
 
 @pytest.mark.warns(r"127\.0\.0\.1:\d+")
 def test_a_request_past_the_limit_closes_its_connection(spate, ground, topic):
-    broker = spate(settings={"socket.request.max.bytes": 10_000}).start()
+    settings = {"socket.request.max.bytes": 10_000, "message.max.bytes": 9_500}
+    broker = spate(settings=settings).start()
     clients.create_topic(broker.address, topic)
     with Connection(broker.endpoint) as large, Connection(broker.endpoint) as small:
         large.socket.sendall(struct.pack(">i", 10_001))
