@@ -8,6 +8,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
     future::Future,
+    io,
     net::SocketAddr,
     pin::{Pin, pin},
     rc::Rc,
@@ -67,7 +68,22 @@ pub enum Closed {
     },
     /// The socket failed.
     #[error("{0}")]
-    Socket(#[from] std::io::Error),
+    Socket(#[from] io::Error),
+}
+
+impl Closed {
+    /// Whether the peer went away, rather than did something wrong.
+    pub fn is_the_peers(&self) -> bool {
+        match self {
+            Closed::Frame(FrameError::Io(error)) | Closed::Socket(error) => matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::BrokenPipe
+                    | io::ErrorKind::ConnectionAborted
+            ),
+            _ => false,
+        }
+    }
 }
 
 /// Answers of one connection that are not sent yet, oldest first.

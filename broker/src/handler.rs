@@ -103,10 +103,15 @@ pub enum Answered {
 }
 
 impl Context {
-    /// Notes that we closed a connection, and why.
+    /// Notes that a connection is over, and why. A peer that goes away without a word is ordinary;
+    /// one that we had to close is worth a look.
     pub fn closed(&self, client: Client, reason: &Closed) {
-        self.stats.connections_refused.add(1);
         let peer = client.peer;
+        if reason.is_the_peers() {
+            tracing::debug!(%peer, "a connection ended: {reason}");
+            return;
+        }
+        self.stats.connections_refused.add(1);
         if let Some(suppressed) = self.warnings.admit() {
             tracing::warn!(%peer, suppressed, "closed a connection: {reason}");
         }
