@@ -95,8 +95,8 @@ pub struct Round {
     pub outcome: Outcome,
 }
 
-/// Runs the whole comparison and prints it. A broker that fails leaves gaps in the table, which says
-/// so; the others are still compared.
+/// Runs the whole comparison and prints it. A broker that fails leaves gaps in the table; the
+/// others are still compared, and the error at the end says what is missing.
 pub fn compare(options: &CompareOptions) -> Result<(), CompareError> {
     let all = case::cases(options);
     let wanted = |case: &Case| options.only.is_empty() || options.only.contains(&case.number);

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use spate_net::kafka::KafkaString;
@@ -11,13 +12,17 @@ use spate_net::kafka::api::{Call, Message};
 use spate_net::kafka::error::{ErrorCode, WireError};
 use spate_net::kafka::header::{encode_request, parse_response};
 use spate_net::kafka::versions::{ApiKey, ApiRange};
-use spate_net::reactor::TcpStream;
+use spate_net::reactor::{TcpStream, timeout};
 
 /// How the driver calls itself.
 pub const CLIENT_ID: &str = "spate-bench";
 
 /// An answer longer than this is nonsense: fetches ask for less.
 const FRAME_MAX: usize = 512 << 20;
+
+/// How long a call that sets something up may take. Creating thousands of partitions takes Kafka
+/// some 10 s.
+const CALL_WITHIN: Duration = Duration::from_secs(45);
 
 /// Why a broker could not be talked to.
 #[derive(Debug, thiserror::Error)]
@@ -163,6 +168,19 @@ impl Connection {
 
     /// Sends a request and waits for its answer, in the highest common version.
     pub async fn call<R: Call>(&mut self, request: &R) -> Result<R::Answer, ClientError> {
+        let answered = timeout(CALL_WITHIN, self.call_patiently(request)).await;
+        answered.unwrap_or_else(|_| {
+            let what = format!("an answer to {:?}", R::RANGE.key);
+            let (peer, seconds) = (self.peer, CALL_WITHIN.as_secs());
+            Err(ClientError::Timeout {
+                peer,
+                what,
+                seconds,
+            })
+        })
+    }
+
+    async fn call_patiently<R: Call>(&mut self, request: &R) -> Result<R::Answer, ClientError> {
         let version = self.version(&R::RANGE, i16::MAX)?;
         let correlation_id = self.next_correlation_id();
         let frame = encode_request(&R::RANGE, version, correlation_id, Some(CLIENT_ID), request);
