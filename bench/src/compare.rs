@@ -168,7 +168,7 @@ impl<'a> Comparison<'a> {
             }
         }
         for (case, contender) in self.pairs() {
-            match case.prepare(self.options, contender) {
+            match case.prepare(contender) {
                 Ok(fixture) => self.fixtures.extend(fixture),
                 Err(error) => self.fail(format!(
                     "preparing case {} on {}: {error}",

@@ -219,18 +219,10 @@ impl Case {
     }
 
     /// Makes what lives through the rounds.
-    pub fn prepare(
-        &self,
-        options: &CompareOptions,
-        contender: &Contender,
-    ) -> Result<Option<Fixture>, RunError> {
+    pub fn prepare(&self, contender: &Contender) -> Result<Option<Fixture>, RunError> {
         let filling = match self.lasting {
             Lasting::Nothing => return Ok(None),
-            Lasting::Topic => Scenario {
-                rate: Rate::Max,
-                duration: options.prime.max(Duration::from_millis(1)),
-                ..self.scenario.clone()
-            },
+            Lasting::Topic => self.touching(),
             Lasting::Records(bytes) => self.filling(bytes),
         };
         let scenario = contender.fit(&self.scenario);
@@ -250,6 +242,16 @@ impl Case {
             target,
             topic,
         }))
+    }
+
+    /// Writes to every partition twice. What is late is still sent, however long that takes.
+    fn touching(&self) -> Scenario {
+        let partitions = u64::try_from(self.scenario.partitions).unwrap_or(1);
+        Scenario {
+            rate: NonZeroU64::new(partitions).map_or(Rate::Max, Rate::PerSecond),
+            duration: Duration::from_secs(2),
+            ..self.scenario.clone()
+        }
     }
 
     /// Produces so many bytes, at a rate that is over after [`FILL_SECONDS`].
