@@ -183,7 +183,7 @@ fn cost_of_small_appends() {
         }
         let count = rounds * batches.len() as u32;
         println!(
-            "{partitions} partitions, {bytes} B: append {:?}, with frames and writes to memory {:?}",
+            "{partitions} partitions, {bytes} B: append {:?}, with frames and writes {:?}",
             appending / count,
             begun.elapsed() / count
         );
