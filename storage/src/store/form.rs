@@ -270,23 +270,31 @@ impl<D: Disk, C: Clock> Store<D, C> {
             oldest_needed,
             dropped,
         };
-        // An empty frame closes the run, unless writes before it are still in flight (S4).
-        let is_covered = journal.durable_through.next() == sequence;
-        self.rhythm
-            .is_run_open
-            .set(draft.fragments > 0 || !is_covered);
-        journal.flights.push_back(flight);
         let position = journal.position;
+        self.note_departure(&mut journal, flight, draft.fragments, len);
+        let write = self.write_frame(handle, sequence, position, buf);
+        self.begun.borrow_mut().push(write);
+    }
+
+    /// The journal and the clock as they are once the frame is on its way.
+    fn note_departure(
+        &self,
+        journal: &mut Journal<D>,
+        flight: Flight<D>,
+        fragments: usize,
+        len: usize,
+    ) {
+        // An empty frame closes the run, unless writes before it are still in flight (S4).
+        let is_covered = journal.durable_through.next() == flight.sequence;
+        self.rhythm.is_run_open.set(fragments > 0 || !is_covered);
         journal.position += len as u64;
-        journal.next = sequence.next();
+        journal.next = flight.sequence.next();
+        journal.flights.push_back(flight);
         self.rhythm.last_frame.set(self.elapsed());
         self.count(|counters| {
             counters.frames += 1;
             counters.frame_bytes += len as u64;
         });
-        self.begun
-            .borrow_mut()
-            .push(self.write_frame(handle, sequence, position, buf));
     }
 
     fn write_frame(
