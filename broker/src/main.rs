@@ -1,5 +1,6 @@
 //! Spate: the broker binary. One file for each room; here is only the way in.
 
+mod allocator;
 mod budget;
 mod command;
 mod config;
@@ -13,11 +14,6 @@ mod mesh;
 mod node;
 mod shard;
 mod stats;
-
-/// Requests and their answers are allocated on one shard and often freed on another, which glibc's
-/// allocator paid for with a sixth of the broker's CPU.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
     command::run()

@@ -17,6 +17,7 @@ use spate_net::reactor::ReactorError;
 use tokio::sync::Notify;
 
 use crate::{
+    allocator,
     config::{Config, address::HostPort},
     control::{
         publish::Publisher,
@@ -106,6 +107,7 @@ pub enum ServeError {
 /// # Errors
 /// [`ServeError`]
 pub fn serve(config: Config, ready: impl FnOnce(&Listening)) -> Result<(), ServeError> {
+    allocator::keep_pages();
     let config = Arc::new(config);
     let listen = free_address(&config.listen)?;
     let listening = listening(&config, listen)?;

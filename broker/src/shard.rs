@@ -45,6 +45,7 @@ pub mod logs;
 pub mod message;
 pub mod outcome;
 pub mod producer_ids;
+pub mod record_at;
 pub mod route;
 pub mod scatter;
 pub mod session;
@@ -346,11 +347,12 @@ impl Shard {
         stats.duplicates.set(counters.duplicates);
     }
 
-    /// Gives connections time to send the answers that are on their way.
+    /// Gives connections time to send the answers that are on their way. Those of the other shards
+    /// too: they may still ask this one.
     async fn let_connections_end(&self) {
         let patience = self.config.shutdown_timeout / 2;
         let deadline = reactor::now() + patience;
-        while self.stats.connections_open.get() > 0 && reactor::now() < deadline {
+        while self.all_stats.connections_open() > 0 && reactor::now() < deadline {
             reactor::sleep(Duration::from_millis(5)).await;
         }
         let left = self.stats.connections_open.get();

@@ -102,9 +102,7 @@ fn hostile_frames_harm_nobody() {
     let mut looked_at = 0;
     while sent < frames {
         let count = random.random_range(1..=FRAMES_PER_CONNECTION);
-        let some: Vec<_> = (0..count)
-            .map(|_| hostile(&corpus, &mut random))
-            .collect();
+        let some: Vec<_> = (0..count).map(|_| hostile(&corpus, &mut random)).collect();
         attack(broker.address, &some);
         sent += count;
         if sent - looked_at >= FRAMES_BETWEEN_LOOKS {

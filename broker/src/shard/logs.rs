@@ -18,6 +18,7 @@ use crate::{
         append::AppendQueue,
         message::{Answer, Ask, Lookup, ReadItem, WatchKey},
         outcome::{Extent, Found, FoundOffset, Probed, ReadOutcome},
+        record_at,
         wait::Watches,
     },
 };
@@ -246,16 +247,19 @@ impl Logs {
                     }),
                 );
             }
-            Lookup::AtTimestamp(time) => self.store.offset_at_timestamp(target, time).await,
-            Lookup::MaxTimestamp => self.store.max_timestamp(target).await,
+            Lookup::AtTimestamp(time) => self
+                .store
+                .offset_at_timestamp(target, time)
+                .await
+                .map(|batch| batch.map(|batch| record_at::at_or_after(&batch, time))),
+            Lookup::MaxTimestamp => self
+                .store
+                .max_timestamp(target)
+                .await
+                .map(|batch| batch.map(|batch| record_at::at_maximum(&batch))),
         };
         match of_record {
-            Ok(None) => Ok(FoundOffset::NONE),
-            Ok(Some(found)) => Ok(FoundOffset {
-                offset: found.offset,
-                timestamp: found.timestamp,
-                epoch: found.epoch,
-            }),
+            Ok(found) => found.unwrap_or(Ok(FoundOffset::NONE)),
             Err(error) => Err(refused(&error)),
         }
     }
