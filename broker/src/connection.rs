@@ -172,7 +172,7 @@ async fn read(
     }
 }
 
-/// The next frame and its memory; `None` when the peer, its silence or our end says that it is over.
+/// The next frame and its memory; `None` when the peer, its silence or our own end says it is over.
 async fn next_frame(
     context: &Rc<Context>,
     stream: &TcpStream,

@@ -177,8 +177,8 @@ impl Mesh {
         self.link(key.asker).fired.borrow_mut().push(key);
     }
 
-    /// Sends the fired watches collected since the last call. A ring has one slot for notices; while
-    /// the last one is still in it, they wait here. Call once a turn.
+    /// Sends the fired watches collected since the last call. A ring has one slot for notices;
+    /// while the last one is still in it, they wait here. Call once a turn.
     pub fn flush_fired(&self) {
         for link in self.links.iter().flatten() {
             if !link.fired.borrow().is_empty() && link.notice_was_taken() {
