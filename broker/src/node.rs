@@ -106,8 +106,9 @@ pub enum ServeError {
 ///
 /// # Errors
 /// [`ServeError`]
-pub fn serve(config: Config, ready: impl FnOnce(&Listening)) -> Result<(), ServeError> {
+pub fn serve(mut config: Config, ready: impl FnOnce(&Listening)) -> Result<(), ServeError> {
     allocator::keep_pages();
+    config.data_dir = data::directory(&config.data_dir)?;
     let config = Arc::new(config);
     let listen = free_address(&config.listen)?;
     let listening = listening(&config, listen)?;

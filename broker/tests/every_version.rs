@@ -33,4 +33,12 @@ fn every_version_of_every_api_is_answered() {
             assert_eq!(correlation_id, 1, "{:?} v{version}", range.key);
         }
     }
+    // Files for the records are made ready in the background; give that time to fail.
+    std::thread::sleep(Duration::from_millis(500));
+    let log = broker.log.lock().unwrap();
+    let complaints: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains(" WARN ") || line.contains(" ERROR "))
+        .collect();
+    assert!(complaints.is_empty(), "{complaints:#?}");
 }

@@ -4,7 +4,7 @@
 
 use std::{
     fs, io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -87,17 +87,27 @@ pub enum DataError {
     Metadata(#[from] MetadataError),
 }
 
-/// Locks, identifies and recovers the data directory, making it if it is not there.
+/// Makes the data directory if it is not there, and says where that is from the root: the
+/// housekeeper's executor opens no relative path.
+///
+/// # Errors
+/// [`DataError::Directory`]
+pub fn directory(dir: &Path) -> Result<PathBuf, DataError> {
+    fs::create_dir_all(dir)
+        .and_then(|()| fs::canonicalize(dir))
+        .map_err(|source| DataError::Directory {
+            path: dir.to_owned(),
+            source,
+        })
+}
+
+/// Locks, identifies and recovers the data directory.
 ///
 /// # Errors
 /// [`DataError`]; nothing was changed that a later start could miss.
 pub fn open(config: &Config) -> Result<Data, DataError> {
     let began = Instant::now();
     let dir = &config.data_dir;
-    fs::create_dir_all(dir).map_err(|source| DataError::Directory {
-        path: dir.clone(),
-        source,
-    })?;
     let lock = DataLock::acquire(dir, LOCK_PATIENCE)?;
     let disk = StandardDisk::new();
     let mut node = at_once(identify(&disk, config))?;

@@ -38,15 +38,14 @@ impl Broker {
             .port();
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let mut command = Command::new(env!("CARGO_BIN_EXE_spate"));
-        command.args([
+        // The default data directory is a relative one, which not every part of a broker can take.
+        command.current_dir(data.path()).args([
             "serve",
             "--shards",
             "2",
             "--listen",
             &address.to_string(),
-            "--data",
         ]);
-        command.arg(data.path());
         for purpose in ["receive", "open", "cache", "fetch"] {
             command
                 .arg("--set")
