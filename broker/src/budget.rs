@@ -64,11 +64,12 @@ impl Budget {
     }
 
     /// Takes `need` units if they are free and nobody waits; a need above the limit counts as the
-    /// limit, so that it gets the whole budget and not a deadlock.
+    /// limit, so that it gets the whole budget and not a deadlock. Nothing is always free.
     pub fn try_take(self: &Rc<Self>, need: usize) -> Option<Grant> {
         let need = need.min(self.limit);
         let free = self.limit - self.used.get();
-        if need > free || !self.queue.borrow().is_empty() {
+        let must_wait = need > free || !self.queue.borrow().is_empty();
+        if need > 0 && must_wait {
             return None;
         }
         self.charge(need);
@@ -204,6 +205,7 @@ mod tests {
         let mut large = budget.queue_for(8);
         assert!((&mut large).now_or_never().is_none());
         assert!(budget.try_take(1).is_none());
+        assert!(budget.try_take(0).is_some(), "nothing waits for nobody");
         drop(held);
         let grant = (&mut large).now_or_never().unwrap();
         assert_eq!(budget.used(), 8);

@@ -120,13 +120,14 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, client: Client) {
     ));
     let reader = Box::pin(read(&context, &stream, client, &outbox));
     let ended = match select(reader, writer).await {
-        // The peer has no more to say, but may still read: what it asked for is still answered.
-        Either::Left((Ok(()), writer)) => {
+        // The peer has no more to say, or nothing that we can read, but may still listen: what it
+        // asked for before is still answered.
+        Either::Left((read, writer)) => {
             outbox.finish();
-            writer.await
+            let written = writer.await;
+            read.and(written)
         }
-        Either::Left((Err(closed), _)) | Either::Right((Err(closed), _)) => Err(closed),
-        Either::Right((Ok(()), _)) => Ok(()),
+        Either::Right((written, _)) => written,
     };
     stream.shutdown();
     context
@@ -209,13 +210,24 @@ async fn write(context: Rc<Context>, stream: TcpStream, outbox: Rc<Outbox>) -> R
     while let Some(mut oldest) = outbox.pop().await {
         let answered = oldest.body.as_mut().await;
         let mut parts = Vec::new();
-        let mut holds = vec![outbox.resolve(oldest, answered, &mut parts)?];
-        while holds.len() < COALESCE
-            && let Some((ready, answered)) = outbox.pop_ready()
-        {
-            holds.push(outbox.resolve(ready, answered, &mut parts)?);
+        let mut holds = Vec::new();
+        let mut next = Some((oldest, answered));
+        let mut ended = Ok(());
+        while let Some((ready, answered)) = next.take() {
+            match outbox.resolve(ready, answered, &mut parts) {
+                Ok(hold) => holds.push(hold),
+                // The answers before it still go out.
+                Err(closed) => {
+                    ended = Err(closed);
+                    break;
+                }
+            }
+            if holds.len() < COALESCE {
+                next = outbox.pop_ready();
+            }
         }
         send(&context, &stream, parts).await?;
+        ended?;
     }
     Ok(())
 }

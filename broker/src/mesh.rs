@@ -178,15 +178,22 @@ impl Mesh {
     }
 
     /// Sends the fired watches collected since the last call. A ring has one slot for notices;
-    /// while the last one is still in it, they wait here. Call once a turn.
-    pub fn flush_fired(&self) {
+    /// while the last one is still in it, they wait here: false then, and call again soon.
+    pub fn flush_fired(&self) -> bool {
+        let mut all_sent = true;
         for link in self.links.iter().flatten() {
-            if !link.fired.borrow().is_empty() && link.notice_was_taken() {
-                let keys = link.fired.take();
-                link.notice.set(Some(link.pushed.get()));
-                link.push(Envelope::Fired(keys));
+            if link.fired.borrow().is_empty() {
+                continue;
             }
+            if !link.notice_was_taken() {
+                all_sent = false;
+                continue;
+            }
+            let keys = link.fired.take();
+            link.notice.set(Some(link.pushed.get()));
+            link.push(Envelope::Fired(keys));
         }
+        all_sent
     }
 
     /// Takes the next envelope of any neighbour, with who sent it; answers are delivered here.
@@ -304,5 +311,35 @@ impl Drop for Reply {
             // The credit stays taken until the answer has come: it reserves that answer's slot.
             _ => *entry = Slot::Abandoned(credit),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use spate_net::reactor::{Reactor, ReactorChoice, ReactorConfig};
+
+    #[test]
+    fn a_notice_waits_until_the_one_before_it_was_taken() {
+        let reactor = Reactor::new(&ReactorConfig {
+            choice: ReactorChoice::Epoll,
+            ..ReactorConfig::default()
+        })
+        .unwrap();
+        let wakers = [reactor.waker(), reactor.waker()];
+        let mut ends = rings(2).into_iter();
+        let sender = Mesh::new(ends.next().unwrap(), &wakers);
+        let receiver = Mesh::new(ends.next().unwrap(), &wakers);
+        let key = WatchKey {
+            asker: ShardId(1),
+            connection: 7,
+        };
+        sender.fire(key);
+        assert!(sender.flush_fired());
+        sender.fire(key);
+        assert!(!sender.flush_fired(), "the caller must come back");
+        let taken = receiver.receive(&mut 1);
+        assert!(matches!(taken, Some((ShardId(0), Envelope::Fired(keys))) if keys == [key]));
+        assert!(sender.flush_fired());
     }
 }

@@ -57,6 +57,10 @@ const MAIL_PER_TURN: usize = 256;
 /// How often gauges are published and stragglers looked for.
 const TICK: Duration = Duration::from_secs(1);
 
+/// How soon a notice is tried again whose slot in the ring was not free: the neighbour is busy, and
+/// a fetch there waits for it.
+const NOTICE_RETRY: Duration = Duration::from_micros(500);
+
 /// What a shard is made of; crosses to its thread.
 pub struct ShardParts {
     /// Its number.
@@ -279,7 +283,7 @@ impl Shard {
                 let version = image.version;
                 self.logs.adopt(image);
                 for topic in dropped {
-                    self.logs.store().drop_topic(topic);
+                    self.logs.drop_topic(topic);
                 }
                 self.context.control.tell(FromShard::Adopted(version));
             }
@@ -290,15 +294,19 @@ impl Shard {
 
     /// Wakes fetches whose partitions grew, and appends that waited for room.
     async fn deliver_fired(self: Rc<Self>) {
+        let mut all_sent = true;
         loop {
-            for key in self.logs.fired().await {
+            let patience = if all_sent { TICK } else { NOTICE_RETRY };
+            let fired = reactor::timeout(patience, self.logs.fired()).await;
+            for key in fired.unwrap_or_default() {
                 if key.asker == self.logs.me() {
                     self.context.router.wake(key);
                 } else {
                     self.mesh.fire(key);
                 }
             }
-            self.mesh.flush_fired();
+            all_sent = self.mesh.flush_fired();
+            // Also when time is up: a fenced disk makes no room, and they wait for its error.
             self.logs.resume_appends();
         }
     }
@@ -306,7 +314,6 @@ impl Shard {
     async fn tick(self: Rc<Self>) {
         loop {
             reactor::sleep(TICK).await;
-            self.mesh.flush_fired();
             self.publish();
         }
     }

@@ -1,5 +1,7 @@
 //! DescribeConfigs: every setting of a topic or of this broker, with where its value comes from.
 
+use std::collections::HashSet;
+
 use spate_net::kafka::{
     KafkaString,
     api::describe_configs::{
@@ -29,9 +31,12 @@ pub fn answer(
     image: &Image,
     settings: &Settings,
 ) -> DescribeConfigsResponse {
+    // Each once: a topic named a thousand times is not a thousand times the documentation.
+    let mut seen = HashSet::new();
     let results = asked
         .resources
         .iter()
+        .filter(|resource| seen.insert((resource.resource_type, &resource.resource_name)))
         .map(|resource| match rows(resource, image, settings) {
             Ok(rows) => described(resource, rows, &asked),
             Err(refusal) => DescribeConfigsResult::default()

@@ -1,7 +1,10 @@
 //! Metadata: which topics there are, and who leads their partitions. With one node that is always
 //! this one; topics that are asked for and missing are created if the settings say so.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use spate_net::kafka::{
     KafkaString, KafkaUuid,
@@ -13,7 +16,10 @@ use spate_net::kafka::{
 };
 
 use crate::{
-    control::message::{ControlReply, ControlRequest},
+    control::{
+        message::{ControlReply, ControlRequest},
+        name,
+    },
     handler::{kafka_uuid, topic_id},
     image::{Image, TopicImage},
     shard::{control::ControlClient, route::Router},
@@ -35,12 +41,12 @@ pub async fn answer(
     auto_create: Option<&ControlClient>,
 ) -> MetadataResponse {
     let wants_all = asks_for_all(asked, version);
-    let named = asked.topics.as_deref().unwrap_or_default();
+    let named = distinct(asked.topics.as_deref().unwrap_or_default());
     let mut refused = HashMap::new();
     // Before v4 the flag was not there and creation was implied.
     let may_create = version < 4 || asked.allow_auto_topic_creation;
     if let (Some(control), false, true) = (auto_create, wants_all, may_create) {
-        refused = create_missing(named, &router.image(), control).await;
+        refused = create_missing(&named, &router.image(), control).await;
     }
     let image = router.image();
     let operations = if asked.include_topic_authorized_operations {
@@ -71,9 +77,20 @@ pub async fn answer(
         })
 }
 
+/// Each topic once, as in Kafka, however often it was named: else a small request could ask for an
+/// answer larger than the memory.
+fn distinct(named: &[MetadataRequestTopic]) -> Vec<&MetadataRequestTopic> {
+    let mut seen = HashSet::new();
+    let is_new = |topic: &&MetadataRequestTopic| {
+        let key = topic.name.clone().ok_or(topic.topic_id);
+        seen.insert(key)
+    };
+    named.iter().filter(is_new).collect()
+}
+
 /// Creates what is named and missing; returns why some could not be.
 async fn create_missing(
-    named: &[MetadataRequestTopic],
+    named: &[&MetadataRequestTopic],
     image: &Image,
     control: &ControlClient,
 ) -> HashMap<String, ErrorCode> {
@@ -109,6 +126,7 @@ fn one(
         return found(topic, image, operations);
     }
     let code = match &asked.name {
+        Some(name) if name::check(name.as_str()).is_err() => ErrorCode::InvalidTopicException,
         Some(name) => *refused
             .get(name.as_str())
             .unwrap_or(&ErrorCode::UnknownTopicOrPartition),

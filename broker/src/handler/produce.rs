@@ -4,9 +4,8 @@
 //! timestamps), so that this work spreads over the cores; the owner checks sequences, stamps and
 //! appends. Batches are slices of the frame until the owner copies them into its open block.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 
-use bytes::Bytes;
 use spate_net::{
     kafka::{
         api::{
@@ -37,8 +36,9 @@ use crate::{
     },
 };
 
-/// Bytes of batches that are checked before other tasks of the shard get a turn: some 100 us.
-const CHECK_BETWEEN_TURNS: usize = 1 << 20;
+/// How long batches are checked before other tasks of the shard get a turn. Counting their bytes
+/// does not do: a kilobyte may decompress to megabytes.
+const CHECK_BETWEEN_TURNS: Duration = Duration::from_micros(100);
 
 /// A record's timestamp when its producer gave none.
 const NO_TIMESTAMP: i64 = -1;
@@ -65,7 +65,7 @@ pub async fn begin(context: &Rc<Context>, request: Request) -> Result<PendingAns
     drop(body);
     let mut scatter = Scatter::new();
     let mut place = 0;
-    let mut unyielded = 0;
+    let mut turn_began = reactor::now();
     let image = context.router.image();
     let mut answer = Vec::with_capacity(asked.topics.len());
     for topic in asked.topics {
@@ -74,7 +74,6 @@ pub async fn begin(context: &Rc<Context>, request: Request) -> Result<PendingAns
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in topic.partitions {
             let index = partition.index;
-            let bytes = partition.records.as_ref().map_or(0, Bytes::len);
             let item = match &known {
                 Ok(known) => {
                     let mut checker = context.checker.borrow_mut();
@@ -94,10 +93,9 @@ pub async fn begin(context: &Rc<Context>, request: Request) -> Result<PendingAns
                 Err(fault) => refused(index, fault),
             });
             place += 1;
-            unyielded += bytes;
-            if unyielded >= CHECK_BETWEEN_TURNS {
-                unyielded = 0;
+            if turn_began.elapsed() >= CHECK_BETWEEN_TURNS {
                 reactor::yield_now().await;
+                turn_began = reactor::now();
             }
         }
         answer.push(TopicResponse {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    budget::Budget,
+    budget::{Budget, Grant},
     control::{
         link::{REQUESTS_IN_FLIGHT, ShardPort},
         message::{ControlReply, ControlRequest, FromShard, ShardNotice, Ticket},
@@ -27,17 +27,28 @@ pub struct ControlClient {
 enum Waiting {
     For(Option<Waker>),
     Replied(ControlReply),
+    /// The asker went away. Its turn is free only when the reply, which is dropped, has come: until
+    /// then the question may still lie in the ring, which holds no more than there are turns.
+    Abandoned(Grant),
 }
 
-/// Forgets a question whose asker went away, so that its reply is dropped when it comes.
+/// A question on its way, with its asker's turn; dropped unanswered, it is given up.
 struct Question<'a> {
     client: &'a ControlClient,
     ticket: Ticket,
+    turn: Option<Grant>,
 }
 
 impl Drop for Question<'_> {
     fn drop(&mut self) {
-        self.client.waiting.borrow_mut().remove(&self.ticket);
+        let mut waiting = self.client.waiting.borrow_mut();
+        if let Some(entry @ Waiting::For(_)) = waiting.get_mut(&self.ticket)
+            && let Some(turn) = self.turn.take()
+        {
+            *entry = Waiting::Abandoned(turn);
+        } else {
+            waiting.remove(&self.ticket);
+        }
     }
 }
 
@@ -55,16 +66,17 @@ impl ControlClient {
     /// Asks, waiting its turn among this shard's questions; `None` if the control thread is gone,
     /// which ends the process soon.
     pub async fn ask(&self, request: ControlRequest) -> Option<ControlReply> {
-        let _turn = self.in_flight.take(1).await;
+        let turn = Some(self.in_flight.take(1).await);
         let ticket = Ticket(self.next_ticket.replace(self.next_ticket.get() + 1));
+        if !self.tell(FromShard::Request { ticket, request }) {
+            return None;
+        }
         self.waiting.borrow_mut().insert(ticket, Waiting::For(None));
         let _question = Question {
             client: self,
             ticket,
+            turn,
         };
-        if !self.tell(FromShard::Request { ticket, request }) {
-            return None;
-        }
         poll_fn(|cx| {
             let mut waiting = self.waiting.borrow_mut();
             match waiting.remove(&ticket) {
@@ -102,14 +114,58 @@ impl ControlClient {
                 return Some(notice);
             };
             let mut waiting = self.waiting.borrow_mut();
-            // No entry: the asker's connection was closed meanwhile.
-            let Some(entry) = waiting.get_mut(&ticket) else {
-                continue;
-            };
-            let before = std::mem::replace(entry, Waiting::Replied(reply));
-            if let Waiting::For(Some(waker)) = before {
-                waker.wake();
+            let before = waiting.insert(ticket, Waiting::Replied(reply));
+            match before {
+                Some(Waiting::For(Some(waker))) => waker.wake(),
+                Some(Waiting::For(None)) => {}
+                Some(Waiting::Abandoned(turn)) => {
+                    waiting.remove(&ticket);
+                    drop(turn);
+                }
+                Some(Waiting::Replied(_)) | None => unreachable!("{ticket:?} was replied to twice"),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::{
+        control::{
+            link::{RING_SLOTS, link},
+            message::ProducerIdBlock,
+        },
+        image::ImageVersion,
+    };
+
+    /// A burst of clients that asked and left filled the ring while the control thread was at its
+    /// disk; the confirmation of an image then found no room, and no topic could be created any
+    /// more.
+    #[test]
+    fn askers_that_leave_keep_their_turns_until_the_reply() {
+        let (port, mut link) = link(Arc::default(), Box::new(|| {}));
+        let client = ControlClient::new(port);
+        for _ in 0..2 * RING_SLOTS {
+            let left = client.ask(ControlRequest::ProducerIdBlock).now_or_never();
+            assert!(left.is_none());
+        }
+        assert_eq!(client.in_flight.used(), REQUESTS_IN_FLIGHT);
+        assert!(client.tell(FromShard::Adopted(ImageVersion(1))));
+        while let Some(message) = link.receive() {
+            let FromShard::Request { ticket, .. } = message else {
+                continue;
+            };
+            let block = ProducerIdBlock { first: 0, count: 1 };
+            let reply = ControlReply::ProducerIdBlock(Ok(block));
+            link.send(ShardNotice::Reply { ticket, reply });
+        }
+        assert!(client.receive().is_none());
+        assert_eq!(client.in_flight.used(), 0);
+        assert!(client.waiting.borrow().is_empty());
     }
 }

@@ -7,7 +7,7 @@ use futures_util::{StreamExt, stream};
 use spate_net::{kafka::error::ErrorCode, reactor::Notify};
 use spate_storage::{
     store::{ReadError, Store},
-    types::{LeaderEpoch, Offset, ShardId, TopicPartition},
+    types::{LeaderEpoch, Offset, ShardId, TopicId, TopicPartition},
 };
 
 use crate::{
@@ -159,6 +159,16 @@ impl Logs {
         }
     }
 
+    /// Drops a deleted topic's logs. Fetches that wait for it look again, and so do appends: memory
+    /// came free.
+    pub fn drop_topic(&self, topic: TopicId) {
+        self.store.drop_topic(topic);
+        self.fired
+            .borrow_mut()
+            .extend(self.watches.fire_topic(topic));
+        self.has_news.notify_one();
+    }
+
     fn advanced(&self, partition: TopicPartition) {
         let keys = self.watches.fire(partition);
         if !keys.is_empty() {
@@ -176,41 +186,72 @@ impl Logs {
     }
 
     fn probe(&self, item: &ReadItem) -> Probed {
-        let extent = self.extent(item.target);
-        if let Some(diverging) = self.diverging(item) {
-            return Probed {
-                bytes: 0,
-                failure: None,
-                extent,
-                diverging: Some(diverging),
-            };
-        }
-        match self
-            .store
-            .readable_bytes(item.target, item.from, item.max_bytes)
-        {
-            Ok(bytes) => Probed {
-                bytes,
-                failure: None,
-                extent,
-                diverging: None,
-            },
-            Err(error) => Probed {
-                bytes: 0,
-                failure: Some(refused(&error)),
-                extent,
-                diverging: None,
-            },
+        let (bytes, failure, diverging) = match self.diverging(item) {
+            Ok(None) => {
+                let readable = self
+                    .store
+                    .readable_bytes(item.target, item.from, item.max_bytes);
+                match readable {
+                    Ok(bytes) => (bytes, None, None),
+                    Err(error) => (0, Some(refused(&error)), None),
+                }
+            }
+            Ok(diverging) => (0, None, diverging),
+            Err(refusal) => (0, Some(refusal), None),
+        };
+        Probed {
+            bytes,
+            failure,
+            extent: self.extent(item.target),
+            diverging,
         }
     }
 
-    fn diverging(&self, item: &ReadItem) -> Option<(LeaderEpoch, Offset)> {
-        let asked = item.last_fetched_epoch?;
-        match self.store.epoch_end(item.target, asked) {
-            Some((epoch, end)) if epoch == asked && end >= item.from => None,
-            Some(divergence) => Some(divergence),
-            None => None,
+    fn diverging(&self, item: &ReadItem) -> Result<Option<(LeaderEpoch, Offset)>, Refusal> {
+        let current = self.current_epoch(item.target)?;
+        let Some(asked) = item.last_fetched_epoch else {
+            return Ok(None);
+        };
+        match self.epoch_end(item.target, current, asked) {
+            Some((epoch, end)) if epoch == asked && end >= item.from => Ok(None),
+            Some(divergence) => Ok(Some(divergence)),
+            None => {
+                let text = format!("epoch {asked:?} is not known here, {current:?} is the latest");
+                Err(Refusal::new(ErrorCode::OffsetOutOfRange, text))
+            }
         }
+    }
+
+    /// The epoch of our leadership, if the topic was not deleted meanwhile.
+    fn current_epoch(&self, target: TopicPartition) -> Result<LeaderEpoch, Refusal> {
+        let image = self.image.borrow();
+        match image.topic_by_id(target.topic) {
+            Some(topic) => Ok(topic.leader_epoch()),
+            None => {
+                let text = format!("topic id {} is not known here", target.topic);
+                Err(Refusal::new(ErrorCode::UnknownTopicOrPartition, text))
+            }
+        }
+    }
+
+    /// Where an epoch ends. Kafka's table has the present epoch from the moment of leadership on,
+    /// ours from its first append: a reader of an empty or freshly started log must be told all the
+    /// same that it stands right, or it resets its position and misses what comes next.
+    fn epoch_end(
+        &self,
+        target: TopicPartition,
+        current: LeaderEpoch,
+        asked: LeaderEpoch,
+    ) -> Option<(LeaderEpoch, Offset)> {
+        let bounds = self.store.bounds(target);
+        if asked == current {
+            return Some((asked, bounds.high_watermark));
+        }
+        // An epoch before the first that is known ends where that one begins.
+        let before_all = (asked, bounds.log_start);
+        (LeaderEpoch(0)..current)
+            .contains(&asked)
+            .then(|| self.store.epoch_end(target, asked).unwrap_or(before_all))
     }
 
     async fn read(&self, item: ReadItem) -> ReadOutcome {
@@ -218,34 +259,29 @@ impl Logs {
         let read = self
             .store
             .read(item.target, item.from, item.max_bytes, item.at_least_one);
-        match read.await {
-            Ok(data) => ReadOutcome {
-                slices: data.slices,
-                failure: None,
-                extent,
+        let (slices, failure) = match self.current_epoch(item.target) {
+            Ok(_) => match read.await {
+                Ok(data) => (data.slices, None),
+                Err(error) => (Vec::new(), Some(refused(&error))),
             },
-            Err(error) => ReadOutcome {
-                slices: Vec::new(),
-                failure: Some(refused(&error)),
-                extent,
-            },
+            Err(refusal) => (Vec::new(), Some(refusal)),
+        };
+        ReadOutcome {
+            slices,
+            failure,
+            extent,
         }
     }
 
     async fn find(&self, target: TopicPartition, what: Lookup) -> Found {
         let bounds = self.store.bounds(target);
+        let current = self.current_epoch(target)?;
         let of_record = match what {
-            Lookup::Earliest => return Ok(self.at_end(target, bounds.log_start)),
-            Lookup::Latest => return Ok(self.at_end(target, bounds.high_watermark)),
-            Lookup::EpochEnd(epoch) => {
-                let end = self.store.epoch_end(target, epoch);
-                return Ok(
-                    end.map_or(FoundOffset::NONE, |(epoch, offset)| FoundOffset {
-                        offset,
-                        timestamp: -1,
-                        epoch,
-                    }),
-                );
+            Lookup::Earliest => return Ok(at_end(current, bounds.log_start)),
+            Lookup::Latest => return Ok(at_end(current, bounds.high_watermark)),
+            Lookup::EpochEnd(asked) => {
+                let end = self.epoch_end(target, current, asked);
+                return Ok(end.map_or(FoundOffset::NONE, |(epoch, end)| at_end(epoch, end)));
             }
             Lookup::AtTimestamp(time) => self
                 .store
@@ -264,21 +300,17 @@ impl Logs {
         }
     }
 
-    fn at_end(&self, target: TopicPartition, offset: Offset) -> FoundOffset {
-        let image = self.image.borrow();
-        let epoch = image
-            .topic_by_id(target.topic)
-            .map_or(LeaderEpoch(-1), |t| t.leader_epoch());
-        FoundOffset {
-            offset,
-            timestamp: -1,
-            epoch,
-        }
-    }
-
     /// This shard's number.
     pub fn me(&self) -> ShardId {
         self.me
+    }
+}
+
+fn at_end(epoch: LeaderEpoch, offset: Offset) -> FoundOffset {
+    FoundOffset {
+        offset,
+        timestamp: -1,
+        epoch,
     }
 }
 

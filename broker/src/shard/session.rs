@@ -180,11 +180,15 @@ impl Session {
             .get(&key)
             .and_then(|at| self.in_order.get_mut(at))
         {
-            cached.wanted = wanted;
+            let topic = cached.wanted.topic.clone();
+            cached.wanted = Wanted { topic, ..wanted };
             return;
         }
+        // A session outlives its request by far.
+        let topic = wanted.topic.detached();
         let place = self.new_place();
-        self.places.insert(key, place);
+        self.places.insert((topic.clone(), wanted.partition), place);
+        let wanted = Wanted { topic, ..wanted };
         self.in_order.insert(place, Cached { wanted, told: None });
     }
 
@@ -237,6 +241,9 @@ impl Session {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use spate_net::kafka::KafkaString;
+
     use super::*;
 
     fn orders() -> TopicRef {
@@ -342,5 +349,21 @@ mod tests {
                 .is_some_and(|id| id != first)
         );
         assert_eq!(sessions.len(), 1);
+    }
+
+    #[test]
+    fn a_session_keeps_nothing_of_the_frame_that_opened_it() {
+        let frame = Bytes::from(b"orders and much more".to_vec());
+        let of_frame = || {
+            let name = KafkaString::new(frame.slice(..6)).unwrap();
+            let topic = TopicRef::Name(name);
+            Wanted { topic, ..wanted(0) }
+        };
+        let mut sessions = Sessions::new(4, 9);
+        let id = sessions.open(vec![of_frame()], false, Instant::now());
+        let session = sessions.get_mut(id.unwrap()).unwrap();
+        session.want(of_frame());
+        assert_eq!(session.wanted().len(), 1);
+        assert!(frame.is_unique());
     }
 }

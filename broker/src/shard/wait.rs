@@ -5,7 +5,7 @@
 
 use std::{cell::RefCell, collections::HashMap};
 
-use spate_storage::types::TopicPartition;
+use spate_storage::types::{TopicId, TopicPartition};
 
 use crate::shard::message::WatchKey;
 
@@ -43,6 +43,22 @@ impl Watches {
         let Some(keys) = tables.by_partition.get(&partition).cloned() else {
             return Vec::new();
         };
+        for key in &keys {
+            tables.disarm(*key);
+        }
+        keys
+    }
+
+    /// Takes the watches over any partition of a topic that is gone.
+    pub fn fire_topic(&self, topic: TopicId) -> Vec<WatchKey> {
+        let mut tables = self.tables.borrow_mut();
+        let is_of_topic = |partition: &TopicPartition| partition.topic == topic;
+        let mut keys = Vec::new();
+        for (key, partitions) in &tables.by_key {
+            if partitions.iter().any(is_of_topic) {
+                keys.push(*key);
+            }
+        }
         for key in &keys {
             tables.disarm(*key);
         }
@@ -107,5 +123,18 @@ mod tests {
         watches.arm(key(1), vec![partition(1)]);
         assert!(watches.fire(partition(0)).is_empty());
         assert_eq!(watches.fire(partition(1)), vec![key(1)]);
+    }
+
+    #[test]
+    fn a_deleted_topic_fires_its_watches_only() {
+        let other = TopicPartition {
+            topic: TopicId([8; 16]),
+            ..partition(0)
+        };
+        let watches = Watches::default();
+        watches.arm(key(1), vec![partition(0), other]);
+        watches.arm(key(2), vec![other]);
+        assert_eq!(watches.fire_topic(TopicId([7; 16])), vec![key(1)]);
+        assert_eq!(watches.fire(other), vec![key(2)]);
     }
 }

@@ -115,6 +115,16 @@ pub enum TopicRef {
 }
 
 impl TopicRef {
+    /// The same in memory of its own: a name that was read is a slice of its frame, and keeps all
+    /// of that.
+    #[must_use]
+    pub fn detached(&self) -> TopicRef {
+        match self {
+            TopicRef::Name(name) => TopicRef::Name(name.as_str().to_owned().into()),
+            TopicRef::Id(id) => TopicRef::Id(*id),
+        }
+    }
+
     /// Reads the name or, from the version that has ids, the id.
     fn read(reader: &mut Reader<'_>, by_id: bool) -> Result<TopicRef, WireError> {
         Ok(if by_id {

@@ -15,6 +15,8 @@ struct Waiter {
     waker: Cell<Option<Waker>>,
     /// How it left the queue, while it has not yet been polled since.
     woken: Cell<Option<Woken>>,
+    /// Nobody waits here any more; it is still in the queue.
+    gone: Cell<bool>,
 }
 
 #[derive(Clone, Copy)]
@@ -29,6 +31,9 @@ enum Woken {
 pub struct Notify {
     permit: Cell<bool>,
     waiters: RefCell<VecDeque<Rc<Waiter>>>,
+    /// How many waiters in the queue are gone. They are swept out when they are the most of it:
+    /// thousands of connections wait beside something else, and each leaves with every request.
+    gone: Cell<usize>,
 }
 
 impl Notify {
@@ -45,8 +50,7 @@ impl Notify {
 
     /// As `notify_one`; says whether somebody was waiting.
     pub(crate) fn offer(&self) -> bool {
-        let first = self.waiters.borrow_mut().pop_front();
-        match first {
+        match self.pop_first() {
             Some(waiter) => {
                 waiter.wake(Woken::One);
                 true
@@ -58,11 +62,34 @@ impl Notify {
         }
     }
 
+    fn pop_first(&self) -> Option<Rc<Waiter>> {
+        let mut waiters = self.waiters.borrow_mut();
+        loop {
+            let first = waiters.pop_front()?;
+            if !first.gone.get() {
+                return Some(first);
+            }
+            self.gone.set(self.gone.get() - 1);
+        }
+    }
+
     /// Wakes every task that waits now; leaves no permit.
     pub fn notify_all(&self) {
         let all = std::mem::take(&mut *self.waiters.borrow_mut());
+        self.gone.set(0);
         for waiter in all {
             waiter.wake(Woken::All);
+        }
+    }
+
+    fn leave(&self, waiter: &Waiter) {
+        drop(waiter.waker.take());
+        waiter.gone.set(true);
+        let mut waiters = self.waiters.borrow_mut();
+        self.gone.set(self.gone.get() + 1);
+        if self.gone.get() * 2 > waiters.len() {
+            waiters.retain(|waiter| !waiter.gone.get());
+            self.gone.set(0);
         }
     }
 
@@ -101,6 +128,7 @@ impl Future for Notified<'_> {
                 let waiter = Rc::new(Waiter {
                     waker: Cell::new(Some(context.waker().clone())),
                     woken: Cell::new(None),
+                    gone: Cell::new(false),
                 });
                 notify.waiters.borrow_mut().push_back(Rc::clone(&waiter));
                 self.waiter = Some(waiter);
@@ -126,10 +154,34 @@ impl Drop for Notified<'_> {
         match waiter.woken.take() {
             Some(Woken::One) => self.notify.notify_one(),
             Some(Woken::All) => {}
-            None => {
-                let mut waiters = self.notify.waiters.borrow_mut();
-                waiters.retain(|other| !Rc::ptr_eq(other, &waiter));
-            }
+            None => self.notify.leave(&waiter),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn waiters_that_left_are_swept_and_pass_no_wake_on() {
+        let notify = Notify::new();
+        let mut first = pin!(notify.notified());
+        assert!(first.as_mut().now_or_never().is_none());
+        for _ in 0..1000 {
+            assert!(notify.notified().now_or_never().is_none());
+            assert!(notify.waiters.borrow().len() <= 4);
+        }
+        let mut last = pin!(notify.notified());
+        assert!(last.as_mut().now_or_never().is_none());
+        notify.notify_one();
+        notify.notify_one();
+        assert!(first.now_or_never().is_some());
+        assert!(last.now_or_never().is_some());
+        assert!(!notify.permit.get());
     }
 }

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use spate_net::kafka::api::fetch::FetchRequest;
+use spate_storage::types::TopicPartition;
 
 use crate::{
     budget::Grant,
@@ -14,6 +15,14 @@ use crate::{
         scatter::Scatter,
     },
 };
+
+/// The first batch comes whole: it may be as large as the topic allows, and whatever the client's
+/// limits are its memory must be there. What it does not need is given back after the read.
+fn largest_batch(context: &Context, target: TopicPartition) -> usize {
+    let image = context.router.image();
+    let topic = image.topic_by_id(target.topic);
+    topic.map_or(0, |topic| topic.config.max_message_bytes as usize)
+}
 
 /// Reads what the plan found, in its order and within the limits of client and broker; the first
 /// partition with data gives at least one batch, however large.
@@ -46,8 +55,8 @@ pub async fn read(
             place,
             step.item(target, grant, is_first),
         );
-        granted += if is_first {
-            probed.bytes.max(grant)
+        granted += if is_first && (grant < probed.bytes || grant == step.max_bytes()) {
+            grant.max(largest_batch(context, target))
         } else {
             grant
         };

@@ -29,7 +29,10 @@ pub async fn until_worth_answering(
     plan: &mut Plan,
 ) {
     let deadline = deadline(asked.max_wait_ms);
-    let min_bytes = usize::try_from(asked.min_bytes).unwrap_or(0);
+    // More than one answer may hold is never worth waiting for.
+    let min_bytes = usize::try_from(asked.min_bytes.min(asked.max_bytes))
+        .unwrap_or(0)
+        .min(context.fetch.max_bytes);
     probe(context, plan, None).await;
     let key = context.router.watch_key(client.number);
     while plan.bytes() < min_bytes && !plan.is_urgent() && !plan.steps.is_empty() {
