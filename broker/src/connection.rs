@@ -99,7 +99,7 @@ struct Outbox {
 struct Outgoing {
     body: PendingAnswer,
     /// The request's place among those in flight, and its memory.
-    holds: (Grant, Grant),
+    holds: (Grant, Memory),
 }
 
 /// Serves one connection, which was counted when it was admitted, until it ends, and says why when
@@ -178,8 +178,11 @@ async fn next_frame(
     context: &Rc<Context>,
     stream: &TcpStream,
     frames: &mut FrameReader,
-) -> Result<Option<(Bytes, Grant)>, Closed> {
-    let plan = MemoryPlan(&context.receive);
+) -> Result<Option<(Bytes, Memory)>, Closed> {
+    let plan = MemoryPlan {
+        whole: &context.receive,
+        large: &context.receive_large,
+    };
     let next = read_frame(stream, frames, &plan);
     let next = pin!(reactor::timeout(context.limits.idle_timeout, next));
     let frame = match select(next, pin!(context.stopping.wait())).await {
@@ -190,19 +193,27 @@ async fn next_frame(
     let Some(frame) = frame else { return Ok(None) };
     let memory = match frame.lease {
         Some(lease) => lease,
-        None => context.receive.take(frame.bytes.len()).await,
+        None => (context.receive.take(frame.bytes.len()).await, None),
     };
     Ok(Some((frame.bytes, memory)))
 }
 
-/// Lets a large frame's memory be planned before it is received.
-struct MemoryPlan<'a>(&'a Rc<Budget>);
+/// A request's memory, and its part in what large ones may have of the whole.
+type Memory = (Grant, Option<Grant>);
+
+/// Lets a large frame's memory be planned before it is received. Large frames queue for their part
+/// first: senders that take minutes for theirs cannot keep the small ones waiting.
+struct MemoryPlan<'a> {
+    whole: &'a Rc<Budget>,
+    large: &'a Rc<Budget>,
+}
 
 impl Reserve for MemoryPlan<'_> {
-    type Lease = Grant;
+    type Lease = Memory;
 
-    async fn reserve(&self, bytes: usize) -> Grant {
-        self.0.take(bytes).await
+    async fn reserve(&self, bytes: usize) -> Memory {
+        let part = self.large.take(bytes).await;
+        (self.whole.take(bytes).await, Some(part))
     }
 }
 
@@ -314,7 +325,7 @@ impl Outbox {
         outgoing: Outgoing,
         answered: Answered,
         parts: &mut Vec<Bytes>,
-    ) -> Result<(Grant, Grant, Option<Grant>), Closed> {
+    ) -> Result<(Grant, Memory, Option<Grant>), Closed> {
         self.unresolved.set(self.unresolved.get() - 1);
         if self.unresolved.get() == 0 {
             self.resolved.notify_one();

@@ -71,6 +71,8 @@ pub struct Context {
     pub producer_ids: ProducerIds,
     /// Memory of requests.
     pub receive: Rc<Budget>,
+    /// What frames that are received slowly, the large ones, may have of it.
+    pub receive_large: Rc<Budget>,
     /// Bounds of a connection.
     pub limits: ConnectionLimits,
     /// Checks producers' batches.

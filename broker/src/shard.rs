@@ -144,6 +144,7 @@ impl Shard {
             )),
             producer_ids: ProducerIds::new(),
             receive: Budget::new(config.memory_receive_bytes as usize),
+            receive_large: Budget::new(config.memory_receive_bytes as usize / 4 * 3),
             limits: limits(&config),
             checker: RefCell::new(Checker {
                 rules: Rules {

@@ -196,3 +196,22 @@ fn what_came_before_an_unreadable_request_is_still_answered() {
     let frame = Bytes::from(answers).slice(4..);
     assert_eq!(parse_response(range, 9, &frame).unwrap().0, 1);
 }
+
+/// Their senders have minutes; a client with a small request must not wait for them.
+#[test]
+fn large_frames_that_do_not_come_hold_up_no_small_ones() {
+    let broker = Broker::start();
+    // More than the memory for requests of both shards.
+    let stalled: Vec<_> = (0..16)
+        .map(|_| {
+            let mut stalled = Client::of(&broker);
+            stalled.0.write_all(&(8_i32 << 20).to_be_bytes()).unwrap();
+            stalled
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(300));
+    for _ in 0..8 {
+        assert!(broker.answers_others());
+    }
+    drop(stalled);
+}

@@ -26,6 +26,10 @@ pub const UNAUTHENTICATED_FRAME_BYTES: usize = 64 << 10;
 /// The slowest sender that is waited for, once its frame's time is up.
 const SLOWEST_BYTES_PER_SECOND: u64 = 64 << 10;
 
+/// A large frame's sender is held to that step by step: with one deadline for the whole, one that
+/// has stopped would keep the memory of a hundred megabytes for half an hour.
+const STEP_BYTES: usize = 1 << 20;
+
 /// What a connection accepts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FrameLimits {
@@ -249,14 +253,15 @@ async fn read_large<R: Reserve>(
     let mut frame = BytesMut::with_capacity(size);
     let here = size.min(reader.buffer.len());
     frame.extend_from_slice(&reader.buffer.split_to(here));
-    if here < size {
-        let waited = reader.patience(size);
-        let receive = timeout(waited, stream.receive_into(frame, size)).await;
+    while frame.len() < size {
+        let until = size.min(frame.len() + STEP_BYTES);
+        let waited = reader.patience(until - frame.len());
+        let receive = timeout(waited, stream.receive_into(frame, until)).await;
         let Ok((result, filled)) = receive else {
             return Err(FrameError::TooSlow { size, waited });
         };
         result?;
-        if filled.len() < size {
+        if filled.len() < until {
             return Err(FrameError::CutOff {
                 missing: size - filled.len(),
             });

@@ -204,7 +204,9 @@ impl Reserve for Plan {
 fn large_frames_ask_for_memory_first() {
     on_each_backend(|| async {
         let (sender, receiver) = pair().await;
-        let large = vec![7; 100_000];
+        // Longer than one step of the receiving.
+        let size = (3 << 20) + 5;
+        let large = vec![7; size];
         let stream = framed(&[vec![1; 10], large.clone(), vec![2; 10]]);
         spawn(async move { sender.send(vec![stream]).await.unwrap() }).detach();
         let mut reader = FrameReader::new(FrameLimits::default());
@@ -218,7 +220,7 @@ fn large_frames_ask_for_memory_first() {
             .await
             .unwrap()
             .unwrap();
-        assert_eq!((frame.lease, plan.0.get()), (Some(100_000), 100_000));
+        assert_eq!((frame.lease, plan.0.get()), (Some(size), size));
         assert!(frame.bytes == large);
         let small = read_frame(&receiver, &mut reader, &plan)
             .await

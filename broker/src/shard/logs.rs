@@ -4,7 +4,10 @@
 use std::{cell::RefCell, future::Future, pin::Pin, rc::Rc, sync::Arc};
 
 use futures_util::{StreamExt, stream};
-use spate_net::{kafka::error::ErrorCode, reactor::Notify};
+use spate_net::{
+    kafka::error::ErrorCode,
+    reactor::{self, Notify},
+};
 use spate_storage::{
     store::{ReadError, Store},
     types::{LeaderEpoch, Offset, ShardId, TopicId, TopicPartition},
@@ -276,6 +279,10 @@ impl Logs {
     async fn find(&self, target: TopicPartition, what: Lookup) -> Found {
         let bounds = self.store.bounds(target);
         let current = self.current_epoch(target)?;
+        if matches!(what, Lookup::AtTimestamp(_) | Lookup::MaxTimestamp) {
+            // Each may decompress a batch, and a request may ask for thousands.
+            reactor::yield_now().await;
+        }
         let of_record = match what {
             Lookup::Earliest => return Ok(at_end(current, bounds.log_start)),
             Lookup::Latest => return Ok(at_end(current, bounds.high_watermark)),
