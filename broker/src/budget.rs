@@ -58,6 +58,11 @@ impl Budget {
         self.used.get()
     }
 
+    /// Units that are not taken.
+    pub fn free(&self) -> usize {
+        self.limit - self.used.get()
+    }
+
     /// The most units that were taken at any moment.
     pub fn peak(&self) -> usize {
         self.peak.get()
@@ -67,8 +72,7 @@ impl Budget {
     /// limit, so that it gets the whole budget and not a deadlock. Nothing is always free.
     pub fn try_take(self: &Rc<Self>, need: usize) -> Option<Grant> {
         let need = need.min(self.limit);
-        let free = self.limit - self.used.get();
-        let must_wait = need > free || !self.queue.borrow().is_empty();
+        let must_wait = need > self.free() || !self.queue.borrow().is_empty();
         if need > 0 && must_wait {
             return None;
         }

@@ -21,9 +21,11 @@ use spate_net::kafka::{
         offset_for_leader_epoch::{
             OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
         },
+        produce::{PartitionData, ProduceRequest, TopicData},
     },
     error::ErrorCode,
     header::parse_response,
+    record_batch::{BatchBuilder, Codec, NewRecord},
     versions::ApiKey,
 };
 
@@ -212,6 +214,57 @@ fn large_frames_that_do_not_come_hold_up_no_small_ones() {
     std::thread::sleep(Duration::from_millis(300));
     for _ in 0..8 {
         assert!(broker.answers_others());
+    }
+    drop(stalled);
+}
+
+fn produce_large_batches(client: &mut Client, count: usize) {
+    let value = vec![7; 1_000_000];
+    for _ in 0..count {
+        let mut builder = BatchBuilder::new(Codec::None);
+        builder.append(&NewRecord {
+            timestamp: 1_700_000_000_000,
+            value: Some(&value),
+            ..NewRecord::default()
+        });
+        let records = builder.finish(None).unwrap();
+        let answer = client.ask(
+            9,
+            &ProduceRequest {
+                acks: -1,
+                timeout_ms: 10_000,
+                topics: vec![TopicData {
+                    topic: TopicRef::Name(name()),
+                    partitions: vec![PartitionData { index: 0, records }],
+                }],
+                ..ProduceRequest::default()
+            },
+        );
+        assert_eq!(answer.topics[0].partitions[0].error, ErrorCode::None);
+    }
+}
+
+/// They took all memory for answers, and whoever came next waited for as long as they did not read.
+#[test]
+fn readers_that_stop_reading_hold_up_no_others() {
+    let broker = Broker::start();
+    let mut client = Client::of(&broker);
+    client.create_topic();
+    produce_large_batches(&mut client, 24);
+    let stalled: Vec<_> = (0..6)
+        .map(|_| {
+            let mut stalled = Client::of(&broker);
+            stalled.send(12, &fetch(0, 1, i32::MAX));
+            std::thread::sleep(Duration::from_millis(200));
+            stalled
+        })
+        .collect();
+    for _ in 0..4 {
+        let mut reader = Client::of(&broker);
+        let wait = Some(Duration::from_secs(10));
+        reader.0.set_read_timeout(wait).unwrap();
+        let answer = reader.ask(12, &fetch(0, 1, 1 << 20));
+        assert!(!answer.topics[0].partitions[0].records.is_empty());
     }
     drop(stalled);
 }

@@ -18,14 +18,21 @@ use crate::{
 
 /// The first batch comes whole: it may be as large as the topic allows, and whatever the client's
 /// limits are its memory must be there. What it does not need is given back after the read.
-fn largest_batch(context: &Context, target: TopicPartition) -> usize {
+fn first_batch(context: &Context, target: TopicPartition, found: usize, asked: usize) -> usize {
     let image = context.router.image();
     let topic = image.topic_by_id(target.topic);
-    topic.map_or(0, |topic| topic.config.max_message_bytes as usize)
+    let largest = topic.map_or(0, |topic| topic.config.max_message_bytes as usize);
+    // Less than was asked for is all there is.
+    if found < asked {
+        found.min(largest)
+    } else {
+        largest
+    }
 }
 
 /// Reads what the plan found, in its order and within the limits of client and broker; the first
-/// partition with data gives at least one batch, however large.
+/// partition with data gives at least one batch, however large. An answer takes half of the memory
+/// that is free at most: a reader on a slow line keeps it for minutes, and others would wait.
 ///
 /// ```text
 /// max_bytes 100; found 80, 0, 50, 10 -> granted 80 (at least one batch), -, 20, -
@@ -37,7 +44,8 @@ pub async fn read(
 ) -> (Vec<(usize, ReadOutcome)>, Grant) {
     let limit = usize::try_from(asked.max_bytes)
         .unwrap_or(0)
-        .min(context.fetch.max_bytes);
+        .min(context.fetch.max_bytes)
+        .min(context.fetch.memory.free() / 2);
     let mut left = limit;
     let mut granted = 0;
     let mut scatter = Scatter::new();
@@ -55,8 +63,8 @@ pub async fn read(
             place,
             step.item(target, grant, is_first),
         );
-        granted += if is_first && (grant < probed.bytes || grant == step.max_bytes()) {
-            grant.max(largest_batch(context, target))
+        granted += if is_first {
+            grant.max(first_batch(context, target, probed.bytes, step.max_bytes()))
         } else {
             grant
         };
