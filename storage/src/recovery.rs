@@ -91,6 +91,7 @@ pub async fn recover<D: Disk, C: Clock>(
     }
     report.partitions = walked.len();
     let fresh = sweep::next_set(disk, &options.store.data, set).await?;
+    sweep::remove_other_sets(disk, &options.store.data, set).await?;
     let shards = rewrite::write_set(disk, fresh, walked, placement, options, &mut report).await?;
     node.commit(disk, fresh).await?;
     sweep::sweep(
@@ -181,6 +182,7 @@ fn replay_journal(
         report.frames += 1;
         replay.frame(journal, located, first, report)?;
     }
+    report.lost_frames += lost.count() as u64;
     replay.end_journal();
     Ok(())
 }

@@ -179,6 +179,15 @@ fn s7_recycled_file_comes_back_under_another_incarnation() {
 }
 
 #[test]
+fn file_that_went_with_its_topic_is_not_taken_back() {
+    let sim = Simulation::new(1);
+    let path = PathBuf::from("/data/topics/t/0/0-0-0.seg");
+    let class = SizeClass::K64;
+    let done = run(&sim, &keeper(&sim), Job::Recycle { path, class });
+    assert!(matches!(done, Done::Recycled(_)), "{done:?}");
+}
+
+#[test]
 fn s9_renewed_journal_has_another_incarnation_in_the_same_place() {
     let sim = Simulation::new(2);
     let keeper = keeper(&sim);

@@ -150,6 +150,10 @@ impl<D: Disk> Keeper<D> {
         let renewed = self.shelve(path, class).await;
         let (file, result) = match renewed {
             Ok(file) => (Some(file), Ok(Done::Recycled(path.to_owned()))),
+            // It went with its topic; asking again would never find it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                (None, Ok(Done::Recycled(path.to_owned())))
+            }
             Err(error) => (None, Err(error)),
         };
         self.stock.borrow_mut().arrived(class, file);

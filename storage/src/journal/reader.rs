@@ -10,7 +10,11 @@
 //!  10 says durable_through = 9: 9 was durable and acknowledged; it is corrupt
 //! ```
 
-use super::frame::{FRAME_BYTES_MAX, FrameError, FrameHead, FrameView, HEADER_BYTES, Sequence};
+use super::{
+    fragment::{Fragment, Kind},
+    frame::{FRAME_BYTES_MAX, FrameError, FrameHead, FrameView, HEADER_BYTES, Sequence},
+    slot_of,
+};
 use crate::{
     disk::{Disk, OpenMode, PAGE},
     hash::Incarnation,
@@ -101,7 +105,50 @@ impl FoundJournal {
             journal.files.push(FileBytes { path, head, bytes });
             journal.find_frames(journal.files.len() - 1);
         }
+        while let Some((file, incarnation)) = journal.named_without_head() {
+            journal.files[file].head = Ok(incarnation);
+            journal.find_frames(file);
+        }
         Ok(journal)
+    }
+
+    /// A file whose head does not verify, and its incarnation, which the frame that names it
+    /// repeats: it is scanned, not taken as the end (S12).
+    fn named_without_head(&self) -> Option<(usize, Incarnation)> {
+        if self.files.iter().all(|file| file.head.is_ok()) {
+            return None;
+        }
+        self.frames.values().find_map(|frame| {
+            let (slot, incarnation) = self.successor(frame)?;
+            let is_it = |f: &FileBytes| f.head.is_err() && slot_of(&f.path) == Some(slot);
+            Some((self.files.iter().position(is_it)?, incarnation))
+        })
+    }
+
+    /// The file that a frame names as the next (S9).
+    fn successor(&self, frame: &Located) -> Option<(u32, Incarnation)> {
+        let fragments = self.view(frame)?.fragments()?;
+        let is_next = |(fragment, _): &&(Fragment, &[u8])| fragment.kind == Kind::NextFile;
+        let named = fragments.iter().find(is_next)?.0;
+        let slot = u32::try_from(named.base.0).ok()?;
+        Some((slot, Incarnation(named.chain_after.0)))
+    }
+
+    /// The file that the last frame names, if it is not there: it was ready before it was named, so
+    /// whatever it held is lost.
+    fn missing_after(&self, last: &Located) -> Option<Damage> {
+        let (slot, incarnation) = self.successor(last)?;
+        let is_it = |f: &FileBytes| slot_of(&f.path) == Some(slot) && f.head == Ok(incarnation);
+        if self.files.iter().any(is_it) {
+            return None;
+        }
+        Some(Damage {
+            sequence: last.head.sequence.next(),
+            path: self.files[last.file].path.with_file_name(slot.to_string()),
+            position: 0,
+            reason: format!("no journal file with incarnation {incarnation}"),
+            later: 0,
+        })
     }
 
     fn find_frames(&mut self, file: usize) {
@@ -213,6 +260,7 @@ impl FoundJournal {
         let expected = frames
             .last()
             .map_or(first, |frame| frame.head.sequence.next());
+        lost.extend(frames.last().and_then(|last| self.missing_after(last)));
         let damage = self.damage(expected, frames.last());
         // Zeros, an earlier use's bytes or the file's end are where every clean journal ends.
         let torn = Some(damage).filter(|damage| self.is_torn(damage));

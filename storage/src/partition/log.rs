@@ -323,15 +323,16 @@ impl<D: Disk> Log<D> {
         held + fresh + self.open.charged_bytes
     }
 
-    /// The largest timestamp below the durable end, roughly: of whole files and blocks.
-    pub(crate) fn places(&self) -> impl Iterator<Item = (Place, i64)> + '_ {
+    /// Where batches are, the offset after each place, and its largest timestamp.
+    pub(crate) fn places(&self) -> impl Iterator<Item = (Place, Offset, i64)> + '_ {
         let files = self.segments.slots.iter().enumerate();
-        let files = files.map(|(at, slot)| (Place::File(at), slot.row.max_timestamp));
+        let files =
+            files.map(|(at, slot)| (Place::File(at), slot.row.next, slot.row.max_timestamp));
         let held = self.held.iter().enumerate();
-        let held = held.map(|(at, held)| (Place::Held(at), held.block.max_timestamp));
-        files
-            .chain(held)
-            .chain([(Place::Open, self.open.max_timestamp)])
+        let held =
+            held.map(|(at, held)| (Place::Held(at), held.block.next, held.block.max_timestamp));
+        let open = (Place::Open, self.open.next, self.open.max_timestamp);
+        files.chain(held).chain([open])
     }
 }
 

@@ -90,7 +90,8 @@ impl<'a> Replay<'a> {
         for fragment in named {
             let is_data = matches!(fragment.kind, Kind::Batches | Kind::Announced);
             if is_data && self.known.known.contains(&fragment.tp.topic) {
-                let partition = self.partitions.entry(fragment.tp).or_default();
+                let fresh = Partition::of(self.shard);
+                let partition = self.partitions.entry(fragment.tp).or_insert(fresh);
                 partition.lost_end = partition.lost_end.max(fragment.next);
             }
         }
@@ -146,10 +147,7 @@ impl<'a> Replay<'a> {
 
     fn apply(&mut self, fragment: &Fragment, payload: Bytes) -> Result<Option<()>, RecoverError> {
         let (tp, shard) = (fragment.tp, self.shard);
-        let fresh = || Partition {
-            shard,
-            ..Partition::default()
-        };
+        let fresh = || Partition::of(shard);
         let partition = self.partitions.entry(tp).or_insert_with(fresh);
         if partition.shard != shard {
             let (first, second) = (partition.shard, shard);
@@ -193,7 +191,19 @@ impl<'a> Replay<'a> {
 }
 
 impl Partition {
+    fn of(shard: ShardId) -> Partition {
+        Partition {
+            shard,
+            ..Partition::default()
+        }
+    }
+
     fn take_batches(&mut self, fragment: &Fragment, bytes: Bytes, now_ms: i64) {
+        // A copy is empty when its block left for a segment in the same frame, ahead of a direct
+        // write. It lies where that one ends, and must not make a gap of one that is cut.
+        if bytes.is_empty() {
+            return;
+        }
         for (header, _) in batches(&bytes) {
             // The row's tables are ahead of its frame, and a copy comes a second time.
             if header.base >= self.row.noted_end {

@@ -29,6 +29,18 @@ pub(super) async fn next_set<D: Disk>(
     Ok(JournalSet(numbers.chain([set.0]).max().unwrap_or(0) + 1))
 }
 
+/// Removes all sets but the one that `node` names. Also before a fresh one is written: else starts
+/// that fail for want of space would each leave less of it.
+pub(super) async fn remove_other_sets<D: Disk>(
+    disk: &D,
+    data: &Path,
+    named: JournalSet,
+) -> Result<(), RecoverError> {
+    let keep = named.to_string();
+    let is_other = |path: &PathBuf| path.file_name().is_none_or(|name| *name != *keep);
+    remove(disk, &journal_dir(data), is_other, &mut 0).await
+}
+
 pub(super) async fn sweep<D: Disk>(
     disk: &D,
     data: &Path,
@@ -37,10 +49,7 @@ pub(super) async fn sweep<D: Disk>(
     shards: &[ShardState],
     report: &mut RecoveryReport,
 ) -> Result<(), RecoverError> {
-    let journals = journal_dir(data);
-    let keep = fresh.to_string();
-    let is_other = |path: &PathBuf| path.file_name().is_none_or(|name| *name != *keep);
-    remove(disk, &journals, is_other, &mut 0).await?;
+    remove_other_sets(disk, data, fresh).await?;
     // Lost frames may have named files; their bytes are the operator's to salvage.
     if report.lost_frames == 0 && report.unreadable.is_empty() {
         sweep_topics(disk, data, known, shards, report).await?;

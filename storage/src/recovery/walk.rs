@@ -298,6 +298,10 @@ impl<D: Disk> Walker<'_, D> {
         let Partition { mut row, rolls, .. } = self.partition;
         row.epochs.truncate(end.0);
         row.producers.truncate(end.0);
+        // Files below the start went when it was durable (S6).
+        let last = row.files.len().saturating_sub(1);
+        let below = row.files.partition_point(|file| file.next <= row.start);
+        row.files.drain(..below.min(last));
         (row.noted_end, row.counted_end) = (end.0, end.0);
         row.rolls = rolls.into_iter().filter(|base| *base <= end.0).collect();
         if row.segment.base > end.0 {

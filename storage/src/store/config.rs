@@ -71,10 +71,11 @@ impl StoreConfig {
         block_payload_bytes(self.block_bytes)
     }
 
-    /// The largest batch: a block of its own in the largest segment file.
+    /// The largest batch: a block of its own in the largest segment file, with the page to spare
+    /// that a direct write asks for.
     pub(super) fn batch_bytes_max(&self) -> usize {
         let file_bytes = SizeClass::M32.bytes() as usize;
-        file_bytes - PAGE - index_len(1) - block_len(1, 0)
+        file_bytes - PAGE - index_len(1) - block_len(1, 0) - PAGE
     }
 }
 

@@ -114,10 +114,13 @@ impl<D: Disk, C: Clock> Store<D, C> {
             self.draft_fresh(&mut draft);
         }
         if draft.fragments == 0 {
-            if draft.is_out_of_room && self.enter_next_file(draft.is_stuck) {
+            // Without room for an empty frame a run would stay open, and a shutdown wait, for ever.
+            let is_full = self.rhythm.wants_frame.get() && room_bytes < PAGE;
+            let is_stuck = draft.is_stuck || is_full;
+            if (draft.is_out_of_room || is_full) && self.enter_next_file(is_stuck) {
                 return true;
             }
-            if !self.rhythm.wants_frame.get() || room_bytes < PAGE {
+            if !self.rhythm.wants_frame.get() || is_full {
                 return false;
             }
         }

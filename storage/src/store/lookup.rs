@@ -39,23 +39,23 @@ impl<D: Disk, C: Clock> Store<D, C> {
         let Some(partition) = self.partition(tp) else {
             return Ok(None);
         };
-        let places: Vec<Place> = {
-            let log = partition.log.borrow();
-            let is_late = |(_, max): &(Place, i64)| *max >= timestamp_ms;
-            log.places()
-                .filter(is_late)
-                .map(|(place, _)| place)
-                .collect()
-        };
+        let mut from = partition.log.borrow().start;
         // Usually the first place has it; its match may lie before the log's start, though, or
-        // behind the durable end.
-        for place in places {
+        // behind the durable end. Blocks move and files go while one is read, so the next place is
+        // looked for only then, by where the last one ended.
+        loop {
+            let is_late =
+                |(_, next, max): &(Place, Offset, i64)| *next > from && *max >= timestamp_ms;
+            let late = partition.log.borrow().places().find(is_late);
+            let Some((place, next, _)) = late else {
+                return Ok(None);
+            };
             let found = self.find_in(&partition, place, timestamp_ms).await?;
             if found.is_some() {
                 return Ok(found);
             }
+            from = next;
         }
-        Ok(None)
     }
 
     /// The batch with the largest timestamp; the first of several.
@@ -69,7 +69,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
         let mut maxima: Vec<i64> = {
             let log = partition.log.borrow();
             log.places()
-                .map(|(_, max)| max)
+                .map(|(_, _, max)| max)
                 .filter(|max| *max >= 0)
                 .collect()
         };

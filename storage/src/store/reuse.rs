@@ -94,8 +94,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
         if !journal.ready.is_empty() || journal.asked > 0 {
             return;
         }
-        let len = self.config.journal_file_bytes;
-        if journal.bytes() + len <= self.config.journal_bytes {
+        if journal.bytes() + self.next_file_bytes(&journal) <= self.config.journal_bytes {
             drop(journal);
             return self.ask_journal();
         }
@@ -131,9 +130,16 @@ impl<D: Disk, C: Clock> Store<D, C> {
         }
     }
 
+    /// Each file is twice as long as the one before it, up to the usual length: the next start
+    /// reads all of them, and a node that sees little has little to read (S20).
+    fn next_file_bytes(&self, journal: &Journal<D>) -> u64 {
+        let last = journal.current().map_or(0, |file| file.len);
+        (2 * last).min(self.config.journal_file_bytes)
+    }
+
     fn ask_journal(&self) {
         let mut journal = self.journal.borrow_mut();
-        let (path, len) = (journal.path(journal.slots), self.config.journal_file_bytes);
+        let (path, len) = (journal.path(journal.slots), self.next_file_bytes(&journal));
         journal.slots += 1;
         journal.asked += 1;
         drop(journal);
@@ -208,6 +214,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
             partition.progress.drop_topic();
         }
         self.charge(-(released_bytes as isize));
+        self.tell_room();
         let tp = TopicPartition {
             topic,
             ..TopicPartition::default()

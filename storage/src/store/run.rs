@@ -110,7 +110,15 @@ impl<D: Disk, C: Clock> Store<D, C> {
         let journal = self.journal.borrow();
         let queues = self.queues.borrow();
         let is_idle = journal.flights.is_empty() && queues.dirty.is_empty();
-        self.rhythm.is_ending.get() && is_idle && !self.rhythm.is_run_open.get()
+        let is_idle = is_idle && !self.rhythm.is_run_open.get();
+        self.rhythm.is_ending.get() && is_idle && !self.has_waiting()
+    }
+
+    /// Whether batches wait that nobody queued: those too large for the journal wait for a file.
+    fn has_waiting(&self) -> bool {
+        let partitions = self.partitions.borrow();
+        let mut logs = partitions.values().map(|partition| partition.log.borrow());
+        logs.any(|log| !log.fresh.is_empty())
     }
 
     fn note_time(&self) {

@@ -220,9 +220,16 @@ impl<D: Disk, C: Clock> Store<D, C> {
             return must;
         }
         let base = log.journaled.base;
-        let bytes = direct_len(&log);
         // A page more for the index of the blocks behind the first.
-        let Some(file) = self.file_for(partition, &mut log, base, bytes + PAGE) else {
+        let bytes = direct_len(&log) + PAGE;
+        if log.segments.next_class(base, bytes).is_none() {
+            // No file holds the open block and the largest batches: the block goes first, alone.
+            log.freeze();
+            drop(log);
+            self.queue_seal(partition);
+            return must;
+        }
+        let Some(file) = self.file_for(partition, &mut log, base, bytes) else {
             return must;
         };
         let file_id = self

@@ -216,7 +216,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
         self.tell_room();
     }
 
-    fn tell_room(&self) {
+    pub(super) fn tell_room(&self) {
         let budget_bytes = self.config.open_block_budget_bytes;
         if self.rhythm.is_short.get() && self.charged_bytes.get() < budget_bytes {
             self.rhythm.is_short.set(false);

@@ -67,6 +67,14 @@ impl<D: Disk, C: Clock> Store<D, C> {
             Done::Placed(file) => self.take_placed(file),
             Done::Journal(file) => self.take_journal(&file),
             Done::Recycled(_) | Done::TopicRemoved(_) | Done::Unlinked(_) => {}
+            // Its directory went with the topic.
+            Done::Failed {
+                job: Job::Place { file, target },
+                ..
+            } if self.is_for_dropped(&target) => {
+                self.stock.borrow_mut().placing.remove(&target);
+                self.discard_file(&file.path);
+            }
             Done::Failed { job, error } => {
                 tracing::warn!(?job, %error, "housekeeping failed; asked again in a second");
                 self.stock.borrow_mut().failed.push(job);
@@ -74,6 +82,12 @@ impl<D: Disk, C: Clock> Store<D, C> {
             }
         }
         self.signal.wake();
+    }
+
+    fn is_for_dropped(&self, target: &Path) -> bool {
+        let stock = self.stock.borrow();
+        let placing = stock.placing.get(target);
+        placing.is_some_and(|(partition, _)| partition.is_dropped.get())
     }
 
     pub(super) fn ask(&self, job: Job) {
@@ -189,6 +203,15 @@ impl<D: Disk, C: Clock> Store<D, C> {
                 drop(log);
                 self.queue_seal(partition);
                 self.mark_dirty(partition);
+            }
+            // Another shard was first to delete the topic, and its files went together: this shard
+            // is about to hear of it. Until then the partition asks for another file.
+            Err(SegmentError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
+                partition.log.borrow_mut().segments.is_waiting = false;
+                if !partition.is_dropped.get() {
+                    self.queue_seal(partition);
+                    self.mark_dirty(partition);
+                }
             }
             Err(error) => self.config.fence.trip(error.to_string()),
         }

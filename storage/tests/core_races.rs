@@ -1,0 +1,266 @@
+//! What meets half-way: deletions, lookups, shut-downs, starts and damage in unlucky places. Each
+//! test opens with what went wrong before.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod core;
+
+use core::{Node, Sent, Start, Told, data, encode, recover_on, sent, stamp, start, tp};
+use spate_storage::{
+    disk::{
+        Disk,
+        simulated::{Crash, Fault, Operation, SimulatedDisk, Simulation},
+    },
+    recovery::RecoverError,
+    segment::partition_dir,
+    store::{AppendError, Stamp},
+    types::Offset,
+};
+use std::{cell::Cell, path::PathBuf, rc::Rc, time::Duration};
+
+const EIO: i32 = 5;
+const ENOENT: i32 = 2;
+const ENOSPC: i32 = 28;
+
+/// The journal file that holds `what`, and where.
+fn journal_with(disk: &SimulatedDisk, what: &[u8]) -> (PathBuf, u64) {
+    let files = disk.files().into_iter();
+    let mut journals = files.filter(|(path, _)| path.starts_with("/data/journal"));
+    let found = journals.find_map(|(path, len)| {
+        let bytes = disk.peek(&path, 0, len as usize)?;
+        let at = bytes.windows(what.len()).position(|w| w == what)?;
+        Some((path, at as u64))
+    });
+    found.unwrap()
+}
+
+/// A node whose journal has gone on in a second file, and that file.
+fn in_second_file(told: &mut Told) -> (Simulation, PathBuf) {
+    let node = Node::start(Simulation::new(1), &start(1));
+    // Its open block keeps the first file needed.
+    node.append_durably(tp(1), sent(300, 99));
+    let mut last = 0;
+    for round in 0..45 {
+        let what = sent(5000, round);
+        let appended = node.append_durably(tp(0), what);
+        told.note(tp(0), appended.base_offset, &what);
+        last = round;
+    }
+    node.run_for(1000);
+    let sim = node.crash(Crash::Power);
+    let (path, _) = journal_with(&sim.disk(), &[last; 4000]);
+    assert!(path.ends_with("1"), "{}", path.display());
+    (sim, path)
+}
+
+/// A damaged head page hid every frame behind it, and the journal seemed to end before the file:
+/// acknowledged records were gone without a word (S12).
+#[test]
+fn journal_file_with_a_damaged_head_is_scanned() {
+    let mut told = Told::default();
+    let (sim, path) = in_second_file(&mut told);
+    sim.disk().flip_bit(&path, 20, 3);
+    let node = Node::start(sim, &start(1));
+    told.check(&node);
+}
+
+/// So did a file that was gone altogether.
+#[test]
+fn journal_file_that_is_named_and_missing_is_corruption() {
+    let (sim, path) = in_second_file(&mut Told::default());
+    let (disk, gone) = (sim.disk(), path.clone());
+    sim.block_on(async move { disk.remove(&gone).await })
+        .unwrap();
+    let error = Node::try_start(sim, &start(1)).err().unwrap().1;
+    assert!(
+        matches!(&error, RecoverError::Corrupt { path: named, .. } if *named == path),
+        "{error}"
+    );
+}
+
+/// The lost frame's partition was noted as one of shard 0, and its later frames, in the journal of
+/// shard 1, as another's: no start got past that, not even one that accepts the loss.
+#[test]
+fn loss_is_accepted_in_any_shards_journal() {
+    for n in 0..2 {
+        let node = Node::start(Simulation::new(1), &start(2));
+        for fill in 1..=3 {
+            node.append_durably(tp(n), sent(600, fill));
+        }
+        node.run_for(1000);
+        let sim = node.crash(Crash::Power);
+        let (path, position) = journal_with(&sim.disk(), &[1; 500]);
+        sim.disk().flip_bit(&path, position + 100, 3);
+        let how = Start {
+            accept_loss: true,
+            ..start(2)
+        };
+        let node = Node::start(sim, &how);
+        assert_eq!(node.store(tp(n)).bounds(tp(n)).high_watermark, Offset(3));
+    }
+}
+
+/// Topics are deleted shard by shard and their files all at once: a shard that had just been given
+/// a file did not find it, and fenced the disk.
+#[test]
+fn file_that_went_with_its_topic_does_not_fence() {
+    let node = Node::start(Simulation::new(1), &start(1));
+    let fault = Fault::once(Operation::Open, "/data/topics/", ENOENT);
+    node.sim.disk().inject(fault);
+    for round in 0..60 {
+        node.append_durably(tp(0), sent(5000, round));
+    }
+    assert_eq!(node.fence.check(), Ok(()));
+    node.run_for(1000);
+    assert!(node.stores[0].counters().seals > 0);
+}
+
+/// Files whose places were noted before a lookup were gone, or others, by the time it got there;
+/// and after a restart those below the log's start, long unlinked, were looked for.
+#[test]
+fn lookup_by_time_outlives_the_files_it_began_with() {
+    for micros in [1, 50, 100, 200, 400, 800, 1600] {
+        let node = Node::start(Simulation::new(micros), &start(1));
+        let how = Stamp {
+            segment_bytes: 100_000,
+            ..stamp(0)
+        };
+        for n in 0..200 {
+            let what = Sent {
+                timestamp: 1000 + n,
+                ..sent(5000, n as u8)
+            };
+            let appended = node.stores[0].append(tp(0), &encode(&what), how).unwrap();
+            let wait = async move { appended.commit.wait().await };
+            node.sim.block_on(wait).unwrap();
+        }
+        node.run_for(1000);
+        let node = Node::start(node.crash(Crash::Power), &start(1));
+        let (looks, moves) = (Rc::clone(&node.stores[0]), Rc::clone(&node.stores[0]));
+        let found = node
+            .sim
+            .spawn(async move { looks.offset_at_timestamp(tp(0), 1000).await });
+        node.sim.run_for(Duration::from_micros(micros));
+        let moved = async move { moves.advance_start(tp(0), Offset(170)).await };
+        node.sim.block_on(moved).unwrap();
+        let found = node.sim.block_on(found).unwrap().unwrap();
+        assert!(found.offset <= Offset(170), "{found:?}");
+        node.run_for(1000);
+
+        let node = Node::start(node.crash(Crash::Power), &start(1));
+        let looks = Rc::clone(&node.stores[0]);
+        let found = async move { looks.offset_at_timestamp(tp(0), 1000).await };
+        let found = node.sim.block_on(found).unwrap().unwrap();
+        assert_eq!(found.offset, Offset(170));
+    }
+}
+
+/// A batch of nearly a file's size never became durable when an open block had to go before it.
+#[test]
+fn largest_batch_follows_an_open_block() {
+    let mut how = start(1);
+    how.config.open_block_budget_bytes = 128 << 20;
+    let node = Node::start(Simulation::new(1), &how);
+    node.append_durably(tp(0), sent(100, 1));
+    let refused = node.stores[0].append(tp(0), &encode(&sent(32 << 20, 2)), stamp(0));
+    let Err(AppendError::TooLarge { limit, .. }) = refused else {
+        panic!("{refused:?}")
+    };
+    node.append_durably(tp(0), sent(limit, 3));
+    node.append_durably(tp(0), sent(100, 4));
+    assert_eq!(node.read(tp(0), 1, 1).bytes, limit);
+}
+
+/// A batch that waited for its segment file was in no queue: the store ended without it.
+#[test]
+fn shutdown_waits_for_a_batch_that_waits_for_its_file() {
+    let node = Node::start(Simulation::new(1), &start(1));
+    let commit = node.append(tp(0), sent(200_000, 1)).commit;
+    node.stores[0].shutdown();
+    node.run_for(2000);
+    assert!(commit.is_settled());
+}
+
+/// A journal file filled to its last page had no room for the frame that closes the run, and no
+/// batch came that would have gone on in the next: a shutdown waited for ever.
+#[test]
+fn shutdown_ends_wherever_the_journal_file_stands() {
+    for appends in 50..70 {
+        let node = Node::start(Simulation::new(1), &start(1));
+        for _ in 0..appends {
+            node.append_durably(tp(0), sent(100, 1));
+        }
+        let store = &node.stores[0];
+        let before = Rc::strong_count(store);
+        store.shutdown();
+        node.run_for(2000);
+        assert_eq!(Rc::strong_count(store), before - 1, "{appends} appends");
+    }
+}
+
+/// Each start that failed left its unfinished set on the disk that was too full for it.
+#[test]
+fn starts_that_fail_leave_no_more_than_one_set() {
+    let node = Node::start(Simulation::new(1), &start(2));
+    let mut told = Told::default();
+    let what = sent(3000, 1);
+    told.note(tp(0), node.append_durably(tp(0), what).base_offset, &what);
+    let sim = node.crash(Crash::Power);
+    let used = |sim: &Simulation| sim.disk().files().iter().map(|(_, len)| len).sum::<u64>();
+    let mut sizes = Vec::new();
+    for _ in 0..4 {
+        let fault = Fault::once(Operation::Open, "/shards-", ENOSPC);
+        sim.disk().inject(fault);
+        let failed = sim.block_on(recover_on(sim.disk(), sim.clock(), start(2)));
+        assert!(failed.is_err());
+        sizes.push(used(&sim));
+    }
+    assert!(sizes.windows(2).all(|pair| pair[0] == pair[1]), "{sizes:?}");
+    told.check(&Node::start(sim, &start(2)));
+}
+
+/// Producers that waited for memory were not told when a deleted topic gave it back.
+#[test]
+fn deleting_a_topic_tells_those_who_wait_for_memory() {
+    let mut how = start(1);
+    how.config.open_block_budget_bytes = 100_000;
+    let node = Node::start(Simulation::new(1), &how);
+    let told = Rc::new(Cell::new(0));
+    let count = Rc::clone(&told);
+    node.stores[0].on_room(Box::new(move || count.set(count.get() + 1)));
+    while node.stores[0]
+        .append(tp(0), &encode(&sent(5000, 1)), stamp(0))
+        .is_ok()
+    {}
+    node.stores[0].drop_topic(tp(0).topic);
+    assert_eq!(told.get(), 1);
+}
+
+/// A block copied forward left for its segment in the very frame that was to hold the copy, ahead
+/// of a direct write; when a crash cut that, the empty copy behind it made a gap.
+#[test]
+fn copy_beside_a_direct_write_makes_no_gap() {
+    // So many appends bring the oldest file's turn to be emptied, one way or another.
+    for appends in 150..165 {
+        let node = Node::start(Simulation::new(56), &start(1));
+        for _ in 0..4 {
+            node.append(tp(0), sent(15_000, 1));
+        }
+        node.run_for(500);
+        node.append_durably(tp(0), sent(300, 2));
+        for _ in 0..appends {
+            node.append_durably(tp(1), sent(5000, 3));
+        }
+        node.append(tp(1), sent(5000, 3));
+        node.sim.run_for(Duration::from_micros(20));
+        for _ in 0..4 {
+            node.append(tp(0), sent(15_000, 4));
+        }
+        let segment = partition_dir(&data(), tp(0));
+        let segment = segment.to_str().unwrap();
+        let fault = Fault::once(Operation::Write, segment, EIO);
+        node.sim.disk().inject(fault);
+        node.run_for(20);
+        let node = Node::start(node.crash(Crash::Power), &start(1));
+        assert!(node.read_all(tp(0)).len() >= 5);
+    }
+}
