@@ -15,6 +15,7 @@ mod prepare;
 use std::{fmt, path::PathBuf};
 
 pub use head::{FileHead, FileKind, HeadError, read_head};
+pub(crate) use prepare::create_unflushed;
 pub use prepare::{Filling, clear_leftovers, place, prepare, renew};
 
 use crate::{disk::PAGE, hash::Incarnation};

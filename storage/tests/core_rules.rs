@@ -508,3 +508,17 @@ fn s20_start_does_not_wait_for_the_whole_journal() {
     let bytes: u64 = node.sim.disk().files().iter().map(|(_, len)| len).sum();
     assert!(bytes < 20 << 20, "{bytes} bytes on a first start");
 }
+
+#[test]
+fn s20_idle_node_leaves_the_next_start_little_to_read() {
+    let mut how = start(2);
+    how.config.journal_bytes = 256 << 20;
+    how.config.journal_file_bytes = 32 << 20;
+    let node = Node::start(Simulation::new(1), &how);
+    node.append_durably(tp(0), sent(300, 1));
+    node.run_for(2000);
+    let files = node.sim.disk().files().into_iter();
+    let journals = files.filter(|(path, _)| path.starts_with("/data/journal"));
+    let bytes: u64 = journals.map(|(_, len)| len).sum();
+    assert!(bytes < 16 << 20, "{bytes} bytes of journals");
+}

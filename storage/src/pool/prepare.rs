@@ -67,9 +67,22 @@ async fn create<D: Disk>(
     if filling == Filling::Zeros {
         write_zeros(disk, &file, head.len).await?;
     }
-    write_head(disk, &file, head).await?;
+    write_head(disk, &file, head, Flush::Data).await?;
     disk.sync(&file).await?;
     disk.sync_dir(dir).await
+}
+
+/// Creates a zero-filled file at `path` of which nothing is durable yet: for the start, which
+/// flushes it together with its first frames.
+pub(crate) async fn create_unflushed<D: Disk>(
+    disk: &D,
+    path: &Path,
+    head: FileHead,
+) -> io::Result<D::File> {
+    let file = disk.open(path, OpenMode::Create { len: head.len }).await?;
+    write_zeros(disk, &file, head.len).await?;
+    write_head(disk, &file, head, Flush::No).await?;
+    Ok(file)
 }
 
 async fn write_zeros<D: Disk>(disk: &D, file: &D::File, len: u64) -> io::Result<()> {
@@ -89,10 +102,15 @@ async fn write_zeros<D: Disk>(disk: &D, file: &D::File, len: u64) -> io::Result<
     Ok(())
 }
 
-async fn write_head<D: Disk>(disk: &D, file: &D::File, head: FileHead) -> io::Result<()> {
+async fn write_head<D: Disk>(
+    disk: &D,
+    file: &D::File,
+    head: FileHead,
+    flush: Flush,
+) -> io::Result<()> {
     let mut page = disk.buffer(PAGE);
     head.encode(page.as_mut());
-    disk.write(file, 0, page, Flush::Data).await.0
+    disk.write(file, 0, page, flush).await.0
 }
 
 /// Gives a file that nobody uses any more a new incarnation, in its place. Its old bytes stay and
@@ -113,6 +131,7 @@ pub async fn renew<D: Disk>(
             incarnation,
             len,
         },
+        Flush::Data,
     )
     .await?;
     Ok(PreparedFile {

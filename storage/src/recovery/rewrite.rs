@@ -22,7 +22,7 @@ use crate::{
     },
     node::JournalSet,
     partition::Log,
-    pool::{self, FileKind, Filling},
+    pool::{self, FileHead, FileKind, Filling},
     segment::{SegmentFile, partition_dir},
     store::{RecoveredPartition, ShardState, StoreConfig, block_payload_bytes, fill_block},
     types::{Offset, ShardId, TopicPartition},
@@ -36,8 +36,9 @@ use std::{
 };
 
 /// The first file beyond what is recovered: enough for the first writes, little enough to be
-/// zero-filled in milliseconds. The housekeeper prepares a larger one meanwhile.
-const FIRST_ROOM_BYTES: u64 = 4 << 20;
+/// zero-filled, and read by the next start, in milliseconds. The housekeeper prepares a larger one
+/// meanwhile.
+const FIRST_ROOM_BYTES: u64 = 2 << 20;
 /// Payload of a frame written here.
 const FRAME_PAYLOAD_BYTES: usize = 1 << 20;
 const MARKER: &str = "shards-";
@@ -240,23 +241,14 @@ async fn write_journal<D: Disk>(
     let len = (2 * PAGE + content) as u64 + room;
     let incarnation = Incarnation::random();
     let path = file_path(dir, 0);
-    let prepared = pool::prepare(
-        disk,
-        dir,
-        FileKind::Journal,
-        len,
-        Filling::Zeros,
+    let kind = FileKind::Journal;
+    let head = FileHead {
+        kind,
         incarnation,
-    )
-    .await;
-    let prepared = prepared.map_err(io_at(dir))?;
-    pool::place(disk, &prepared.path, &path)
-        .await
-        .map_err(io_at(&path))?;
-    let file = disk
-        .open(&path, OpenMode::Write)
-        .await
-        .map_err(io_at(&path))?;
+        len,
+    };
+    let file = pool::create_unflushed(disk, &path, head).await;
+    let file = file.map_err(io_at(&path))?;
     let mut state = JournalState {
         dir: dir.to_owned(),
         slot: 0,
@@ -267,16 +259,18 @@ async fn write_journal<D: Disk>(
         predecessor: 0,
     };
     for frame in &frames {
-        write_frame(disk, &file, &mut state, frame, Flush::No)
+        write_frame(disk, &file, &mut state, frame, Sequence(0))
             .await
             .map_err(io_at(&path))?;
     }
-    disk.sync(&file).await.map_err(io_at(&path))?;
-    // Closes the run (S4): all of the above is durable, and this frame says so.
-    let closing = Content::default();
-    write_frame(disk, &file, &mut state, &closing, Flush::Data)
+    // Closes the run (S4): when `node` names the set, all of it is durable.
+    let (closing, through) = (Content::default(), Sequence(state.next.0 - 1));
+    write_frame(disk, &file, &mut state, &closing, through)
         .await
         .map_err(io_at(&path))?;
+    // Nobody reads the set before that, so one flush covers everything.
+    disk.sync(&file).await.map_err(io_at(&path))?;
+    disk.sync_dir(dir).await.map_err(io_at(dir))?;
     Ok(state)
 }
 
@@ -285,7 +279,7 @@ async fn write_frame<D: Disk>(
     file: &D::File,
     state: &mut JournalState,
     content: &Content,
-    flush: Flush,
+    durable_through: Sequence,
 ) -> io::Result<()> {
     let len = frame_len(content.parts.len(), content.payload_bytes);
     let mut buf = disk.buffer(len);
@@ -293,10 +287,6 @@ async fn write_frame<D: Disk>(
     for (fragment, payload) in &content.parts {
         writer.put(fragment, [&payload[..]]);
     }
-    let durable_through = match flush {
-        Flush::No => Sequence(0),
-        Flush::Data => Sequence(state.next.0 - 1),
-    };
     let head = FrameHead {
         sequence: state.next,
         predecessor: state.predecessor,
@@ -307,7 +297,7 @@ async fn write_frame<D: Disk>(
     let position = state.position;
     state.position += len as u64;
     state.next = state.next.next();
-    disk.write(file, position, buf, flush).await.0
+    disk.write(file, position, buf, Flush::No).await.0
 }
 
 fn frames_of(partitions: &[RecoveredPartition]) -> Vec<Content> {
