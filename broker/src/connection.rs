@@ -17,7 +17,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::{FutureExt, future::Either, future::select};
 use spate_net::{
-    frame::{FrameError, FrameReader, Reserve, read_frame},
+    frame::{Frame, FrameError, FrameReader, Reserve, read_frame},
     kafka::header::{HeaderError, parse_request},
     reactor::{self, Notify, TcpStream},
 };
@@ -179,16 +179,10 @@ async fn next_frame(
     stream: &TcpStream,
     frames: &mut FrameReader,
 ) -> Result<Option<(Bytes, Memory)>, Closed> {
-    let plan = MemoryPlan {
-        whole: &context.receive,
-        large: &context.receive_large,
-    };
-    let next = read_frame(stream, frames, &plan);
-    let next = pin!(reactor::timeout(context.limits.idle_timeout, next));
-    let frame = match select(next, pin!(context.stopping.wait())).await {
-        Either::Left((Ok(frame), _)) => frame?,
-        // Silent for too long, or the shard is about to end.
-        Either::Left((Err(_), _)) | Either::Right(_) => None,
+    // A client that sends requests without waiting has mostly sent the next one by now.
+    let frame = match frames.ready()? {
+        Some(bytes) => Some(Frame { bytes, lease: None }),
+        None => receive_frame(context, stream, frames).await?,
     };
     let Some(frame) = frame else { return Ok(None) };
     let memory = match frame.lease {
@@ -196,6 +190,24 @@ async fn next_frame(
         None => (context.receive.take(frame.bytes.len()).await, None),
     };
     Ok(Some((frame.bytes, memory)))
+}
+
+async fn receive_frame(
+    context: &Rc<Context>,
+    stream: &TcpStream,
+    frames: &mut FrameReader,
+) -> Result<Option<Frame<Memory>>, FrameError> {
+    let plan = MemoryPlan {
+        whole: &context.receive,
+        large: &context.receive_large,
+    };
+    let next = read_frame(stream, frames, &plan);
+    let next = pin!(reactor::timeout(context.limits.idle_timeout, next));
+    match select(next, pin!(context.stopping.wait())).await {
+        Either::Left((Ok(frame), _)) => frame,
+        // Silent for too long, or the shard is about to end.
+        Either::Left((Err(_), _)) | Either::Right(_) => Ok(None),
+    }
 }
 
 /// A request's memory, and its part in what large ones may have of the whole.

@@ -70,11 +70,23 @@ impl Gather {
     pub async fn collect<O>(self, open: impl Fn(Answer) -> Option<Vec<O>>) -> Vec<(usize, O)> {
         let (places, answers): (Vec<_>, Vec<_>) = self.parts.into_iter().unzip();
         let mut outcomes = Vec::new();
-        for (places, answer) in places.into_iter().zip(join_all(answers).await) {
+        for (places, answer) in places.into_iter().zip(all(answers).await) {
             let opened = open(answer).expect("an owner answers what it was asked");
             assert_eq!(opened.len(), places.len(), "an owner answers item by item");
             outcomes.extend(places.into_iter().zip(opened));
         }
         outcomes
+    }
+}
+
+/// All answers; mostly there is one, which needs no set of futures around it.
+async fn all(mut answers: Vec<OwnersAnswer>) -> Vec<Answer> {
+    match answers.pop() {
+        Some(only) if answers.is_empty() => vec![only.await],
+        Some(last) => {
+            answers.push(last);
+            join_all(answers).await
+        }
+        None => Vec::new(),
     }
 }
