@@ -264,3 +264,50 @@ fn copy_beside_a_direct_write_makes_no_gap() {
         assert!(node.read_all(tp(0)).len() >= 5);
     }
 }
+
+/// Memory was looked for before the refused batches' frames were written, and then, for want of any
+/// other event, only when the silence was closed 100 ms later.
+#[test]
+fn room_is_looked_for_again_soon() {
+    let mut how = start(1);
+    how.config.open_block_budget_bytes = 100_000;
+    let node = Node::start(Simulation::new(1), &how);
+    node.append_durably(tp(0), sent(50_000, 1));
+    node.run_for(1000);
+    let told = Rc::new(Cell::new(0));
+    let count = Rc::clone(&told);
+    node.stores[0].on_room(Box::new(move || count.set(count.get() + 1)));
+    for n in 0.. {
+        let append = node.stores[0].append(tp(n % 8), &encode(&sent(5000, 1)), stamp(0));
+        if append.is_err() {
+            break;
+        }
+    }
+    node.run_for(60);
+    assert!(told.get() > 0);
+}
+
+/// A batch that did not fit beside what lay in open blocks, three quarters of the budget at most,
+/// was refused for ever: nobody made room for it.
+#[test]
+fn room_is_made_for_a_large_batch() {
+    let mut how = start(1);
+    how.config.open_block_budget_bytes = 200_000;
+    let node = Node::start(Simulation::new(1), &how);
+    for n in 0..3 {
+        node.append_durably(tp(n), sent(30_000, 1));
+    }
+    let large = encode(&sent(150_000, 2));
+    let refused = node.stores[0].append(tp(4), &large, stamp(0));
+    assert!(matches!(refused, Err(AppendError::NoMemory { .. })));
+    let told = Rc::new(Cell::new(0));
+    let count = Rc::clone(&told);
+    node.stores[0].on_room(Box::new(move || count.set(count.get() + 1)));
+    for _ in 0..3 {
+        node.run_for(2000);
+        drop(node.stores[0].append(tp(4), &large, stamp(0)));
+    }
+    node.run_for(2000);
+    assert!(told.get() > 0);
+    assert!(node.store(tp(4)).bounds(tp(4)).high_watermark > Offset(0));
+}

@@ -149,7 +149,10 @@ impl<D: Disk, C: Clock> Store<D, C> {
         let closes = self.rhythm.is_run_open.get() && is_idle && !self.rhythm.wants_frame.get();
         let close_at = self.rhythm.last_frame.get() + self.config.idle_frame_after;
         let close_at = closes.then_some(close_at);
-        [close_at, self.rhythm.retry_at.get()]
+        // Looking for room moves this on, and ends when there is some.
+        let is_short = self.rhythm.is_short.get() && self.is_crowded();
+        let scan_at = is_short.then(|| self.rhythm.scan_at.get());
+        [close_at, self.rhythm.retry_at.get(), scan_at]
             .into_iter()
             .flatten()
             .min()

@@ -289,15 +289,18 @@ impl<D: Disk, C: Clock> Store<D, C> {
         }
     }
 
+    /// Whether memory is short, or soon will be. A large batch is refused long before it is full.
+    pub(super) fn is_crowded(&self) -> bool {
+        let used = self.charged_bytes.get();
+        let is_wanted = self.rhythm.is_short.get() && used > 0;
+        is_wanted || used > self.config.open_block_budget_bytes / 4 * 3
+    }
+
     /// When memory is short: freezes the largest open blocks until half of what is used is on its
     /// way to segments.
     pub(super) fn make_room(&self) {
-        let (used, budget) = (
-            self.charged_bytes.get(),
-            self.config.open_block_budget_bytes,
-        );
-        let now = self.elapsed();
-        if used <= budget / 4 * 3 || now < self.rhythm.scan_at.get() {
+        let (used, now) = (self.charged_bytes.get(), self.elapsed());
+        if !self.is_crowded() || now < self.rhythm.scan_at.get() {
             return;
         }
         self.rhythm.scan_at.set(now + SCAN_INTERVAL);
