@@ -54,6 +54,9 @@ pub fn start(level: &str) -> Result<(), LevelError> {
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
+        // A log that cannot be written (a full disk) would else be reported by `eprintln!`, which
+        // panics when that fails too, and takes the thread along.
+        .log_internal_errors(false)
         .finish();
     // A second call, from another test of the same process, keeps the first one's subscriber.
     drop(tracing::subscriber::set_global_default(subscriber));

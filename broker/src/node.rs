@@ -94,6 +94,12 @@ pub enum ServeError {
     /// A shard's thread ended by itself: a fault in this program.
     #[error("shard {0} ended by itself; please report this with the log above it")]
     ShardLost(usize),
+    /// The housekeeper's thread ended by itself: a fault in this program.
+    #[error(
+        "the housekeeper ended by itself; please report this with the log above it; nothing \
+         acknowledged is lost"
+    )]
+    HousekeeperLost,
     /// Shutting down took too long.
     #[error(
         "the shards did not finish within shutdown.timeout.ms; nothing acknowledged is lost, but \
@@ -140,6 +146,7 @@ pub fn serve(mut config: Config, ready: impl FnOnce(&Listening)) -> Result<(), S
         links,
         wake,
         data_dir: config.data_dir.clone(),
+        housekeeper_runs: crew.housekeeper_watch(),
         statistics: Arc::new(move || {
             serde_json::to_value(stats.snapshot()).unwrap_or(serde_json::Value::Null)
         }),
@@ -159,6 +166,7 @@ pub fn serve(mut config: Config, ready: impl FnOnce(&Listening)) -> Result<(), S
         // Their threads may be stuck; the process takes them along.
         Ended::TimedOut => Err(ServeError::TimedOut),
         Ended::ShardLost(shard) => Err(ServeError::ShardLost(shard)),
+        Ended::HousekeeperLost => Err(ServeError::HousekeeperLost),
     }
 }
 

@@ -28,6 +28,9 @@ use crate::image::ImageVersion;
 /// How soon a notice that found a full ring is tried again: the shard is busy, not gone.
 const RETRY: Duration = Duration::from_millis(2);
 
+/// How often the control thread looks around when nobody wakes it.
+const LOOK_AROUND: Duration = Duration::from_secs(5);
+
 /// How the control thread ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Ended {
@@ -37,6 +40,8 @@ pub enum Ended {
     TimedOut,
     /// A shard's thread ended by itself.
     ShardLost(usize),
+    /// The housekeeper's thread ended by itself: no shard would ever get another file.
+    HousekeeperLost,
 }
 
 /// All that the control thread works with. The metadata has been started and the first image
@@ -52,6 +57,8 @@ pub struct Control {
     pub wake: Arc<Notify>,
     /// Where the socket for `spate stats` goes; its lock is held.
     pub data_dir: PathBuf,
+    /// Whether the housekeeper's thread is there; looked at every few seconds.
+    pub housekeeper_runs: Box<dyn Fn() -> bool>,
     /// The statistics now, for the log (SIGUSR1).
     pub statistics: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
 }
@@ -111,7 +118,7 @@ struct Loop {
     waiting: Vec<Waiting>,
     /// Set once the shards have been told to end.
     deadline: Option<Instant>,
-    lost: Option<usize>,
+    lost: Option<Ended>,
 }
 
 impl Loop {
@@ -145,7 +152,7 @@ impl Loop {
             }
             let deadline = self
                 .deadline
-                .unwrap_or_else(|| Instant::now() + Duration::from_secs(60));
+                .unwrap_or_else(|| Instant::now() + LOOK_AROUND);
             tokio::select! {
                 () = wake.notified() => {}
                 _ = signals.terminate.recv() => self.shut_down("SIGTERM"),
@@ -188,7 +195,7 @@ impl Loop {
                 }
             }
         }
-        self.find_lost_shard(&abandoned);
+        self.find_lost_threads(&abandoned);
         if asked.is_empty() {
             return;
         }
@@ -270,16 +277,19 @@ impl Loop {
         all_sent
     }
 
-    fn find_lost_shard(&mut self, abandoned: &[bool]) {
+    fn find_lost_threads(&mut self, abandoned: &[bool]) {
         for (shard, (progress, abandoned)) in self.progress.iter_mut().zip(abandoned).enumerate() {
             if *abandoned && !progress.drained {
                 progress.drained = true;
-                self.lost.get_or_insert(shard);
+                self.lost.get_or_insert(Ended::ShardLost(shard));
             }
         }
-        if let (Some(shard), None) = (self.lost, self.deadline) {
-            tracing::error!(shard, "a shard's thread has ended: the broker shuts down");
-            self.shut_down("the loss of a shard");
+        if self.deadline.is_none() && !(self.control.housekeeper_runs)() {
+            self.lost.get_or_insert(Ended::HousekeeperLost);
+        }
+        if let (Some(lost), None) = (self.lost, self.deadline) {
+            tracing::error!(?lost, "a thread has ended by itself: the broker shuts down");
+            self.shut_down("the loss of a thread");
         }
     }
 
@@ -304,7 +314,7 @@ impl Loop {
     fn ended(&self) -> Option<Ended> {
         let deadline = self.deadline?;
         if self.progress.iter().all(|progress| progress.drained) {
-            return Some(self.lost.map_or(Ended::Clean, Ended::ShardLost));
+            return Some(self.lost.unwrap_or(Ended::Clean));
         }
         (Instant::now() >= deadline).then_some(Ended::TimedOut)
     }

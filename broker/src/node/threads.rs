@@ -52,7 +52,7 @@ pub struct CrewPlan {
 /// The running threads.
 pub struct Crew {
     shards: Vec<JoinHandle<()>>,
-    housekeeper: Housekeeper,
+    housekeeper: Rc<Housekeeper>,
 }
 
 /// A shard's first word: how others wake it, and what its reactor does without.
@@ -140,10 +140,16 @@ impl Crew {
         Ok((
             Crew {
                 shards,
-                housekeeper,
+                housekeeper: Rc::new(housekeeper),
             },
             links,
         ))
+    }
+
+    /// Says whether the housekeeper's thread is still there.
+    pub fn housekeeper_watch(&self) -> Box<dyn Fn() -> bool> {
+        let housekeeper = Rc::clone(&self.housekeeper);
+        Box::new(move || housekeeper.is_running())
     }
 
     /// Waits for threads that have said that they are done.
@@ -153,7 +159,8 @@ impl Crew {
                 tracing::error!("a shard's thread panicked while it ended; please report this");
             }
         }
-        self.housekeeper.shutdown();
+        // The last owner ends it: whoever watched is gone.
+        drop(self.housekeeper);
     }
 }
 

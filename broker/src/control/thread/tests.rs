@@ -44,6 +44,7 @@ fn world(shards: usize) -> World {
         links,
         wake,
         data_dir: PathBuf::new(),
+        housekeeper_runs: Box::new(|| true),
         statistics,
     };
     World {
@@ -187,4 +188,20 @@ fn a_second_signal_does_not_wait() {
     world.control.shut_down("two");
     std::thread::sleep(Duration::from_millis(1));
     assert_eq!(world.control.ended(), Some(Ended::TimedOut));
+}
+
+/// On a full disk the log could not be written, which panicked the housekeeper's thread; the shards
+/// then waited for files for ever.
+#[test]
+fn the_broker_ends_when_its_housekeeper_is_gone() {
+    let mut world = world(1);
+    world.control.control.housekeeper_runs = Box::new(|| false);
+    world.turn();
+    assert!(matches!(
+        world.ports[0].receive(),
+        Some(ShardNotice::Shutdown)
+    ));
+    world.ports[0].send(FromShard::Drained).expect("room");
+    world.turn();
+    assert_eq!(world.control.ended(), Some(Ended::HousekeeperLost));
 }
