@@ -32,6 +32,10 @@ pub struct CompareOptions {
     /// Time before measuring
     #[arg(long, default_value = "1s", value_parser = parse_duration)]
     pub warm_up: Duration,
+    /// Rest before each measurement, after all dirty pages were written back: else the next broker
+    /// pays for what the one before it left to the kernel
+    #[arg(long, default_value = "1s", value_parser = parse_duration)]
+    pub settle: Duration,
     /// Load for each broker before the first round: a JVM gets fast only by working
     #[arg(long, default_value = "8s", value_parser = parse_duration)]
     pub prime: Duration,
@@ -150,13 +154,20 @@ struct Comparison<'a> {
 }
 
 impl<'a> Comparison<'a> {
-    /// Who is asked what, in the order of a round.
-    fn pairs(&self) -> impl Iterator<Item = (&'a Case, &'a Contender)> + use<'a> {
+    /// Who is asked what, in the order of a round: each round begins with another broker, so that
+    /// none always follows the same neighbour.
+    fn pairs(&self, round: usize) -> impl Iterator<Item = (&'a Case, &'a Contender)> + use<'a> {
         let (cases, brokers) = (self.cases, &self.options.brokers);
-        let pairs = cases
-            .iter()
-            .flat_map(|case| brokers.iter().map(move |broker| (case, broker)));
+        let pairs = cases.iter().flat_map(move |case| {
+            let turns = 0..brokers.len();
+            turns.map(move |turn| (case, &brokers[(turn + round) % brokers.len()]))
+        });
         pairs.filter(|(case, contender)| case.suits(contender))
+    }
+
+    fn settle(&self) {
+        rustix::fs::sync();
+        std::thread::sleep(self.options.settle);
     }
 
     fn prepare(&mut self) {
@@ -167,7 +178,7 @@ impl<'a> Comparison<'a> {
                 self.fail(format!("warming {} up: {error}", contender.name));
             }
         }
-        for (case, contender) in self.pairs() {
+        for (case, contender) in self.pairs(0) {
             match case.prepare(contender) {
                 Ok(fixture) => self.fixtures.extend(fixture),
                 Err(error) => self.fail(format!(
@@ -179,7 +190,7 @@ impl<'a> Comparison<'a> {
     }
 
     fn measure(&mut self, round: usize) {
-        for (case, contender) in self.pairs() {
+        for (case, contender) in self.pairs(round) {
             let mut scenario = contender.fit(&case.scenario);
             let mut made = self.fixtures.iter();
             if let Some(fixture) = made.find(|made| made.is_for(case, contender)) {
@@ -189,6 +200,7 @@ impl<'a> Comparison<'a> {
                 // What it needs could not be made, and that was told.
                 continue;
             }
+            self.settle();
             match run(&contender.target, &scenario) {
                 Ok(outcome) => {
                     let broker = contender.name.clone();

@@ -43,6 +43,7 @@ pub struct Sample {
     context_switches: u64,
     rss_bytes: u64,
     written_bytes: u64,
+    open_files: u64,
 }
 
 /// What a process used between two samples.
@@ -56,6 +57,8 @@ pub struct Usage {
     pub rss_bytes: u64,
     /// Bytes it had the kernel send to disks.
     pub written_bytes: u64,
+    /// Its file descriptors at the end, sockets among them.
+    pub open_files: u64,
 }
 
 impl Sample {
@@ -75,6 +78,7 @@ impl Sample {
             context_switches: 0,
             rss_bytes: rss * 1024,
             written_bytes: written.unwrap_or(0),
+            open_files: fs::read_dir(process.join("fd")).map_or(0, |files| files.count() as u64),
         };
         sample.add_threads(&process.join("task"))?;
         Ok(sample)
@@ -127,8 +131,16 @@ impl Sample {
                 .saturating_sub(earlier.context_switches),
             rss_bytes: self.rss_bytes,
             written_bytes: self.written_bytes.saturating_sub(earlier.written_bytes),
+            open_files: self.open_files,
         }
     }
+}
+
+/// CPU time that the whole machine has used since it started, in all processes and the kernel:
+/// write-back of dirty pages and interrupts are work for a broker that no process is charged for.
+pub fn machine_cpu() -> Result<Duration, ProcessError> {
+    let stat = Text::read(PathBuf::from("/proc/stat"))?;
+    cpu_of_machine(&stat.text).ok_or(stat.lacks("cpu line"))
 }
 
 /// A file of `/proc`.
@@ -169,6 +181,20 @@ fn cpu_of_stat(stat: &str) -> Option<Duration> {
     Some(TICK * (ticks()? + ticks()?))
 }
 
+/// All that is not idle in the first line of `/proc/stat`: user, nice, system, irq and softirq;
+/// idle, waiting for disks and what a host took away stand between and behind them.
+fn cpu_of_machine(stat: &str) -> Option<Duration> {
+    let times = stat.lines().next()?.strip_prefix("cpu ")?;
+    let ticks: Vec<u32> = times
+        .split_whitespace()
+        .filter_map(|ticks| ticks.parse().ok())
+        .collect();
+    let [user, nice, system, _idle, _iowait, irq, softirq, ..] = ticks[..] else {
+        return None;
+    };
+    Some(TICK * user + TICK * nice + TICK * system + TICK * irq + TICK * softirq)
+}
+
 /// The time on CPU of `/proc/PID/task/TID/schedstat`.
 fn cpu_of_schedstat(schedstat: &str) -> Option<Duration> {
     let nanos = schedstat.split_whitespace().next()?.parse().ok()?;
@@ -185,6 +211,14 @@ mod tests {
         assert_eq!(cpu_of_stat(stat), Some(Duration::from_millis(2_810)));
         assert_eq!(cpu_of_stat("4711 (a) S 1"), None);
         assert_eq!(cpu_of_stat(""), None);
+    }
+
+    #[test]
+    fn the_machines_cpu_time_leaves_out_idling() {
+        let stat = "cpu  10 2 30 5000 700 4 5 60 0 0\ncpu0 1 1 1 1 1 1 1 1 0 0\n";
+        assert_eq!(cpu_of_machine(stat), Some(Duration::from_millis(510)));
+        assert_eq!(cpu_of_machine("cpu  10 2"), None);
+        assert_eq!(cpu_of_machine("intr 1"), None);
     }
 
     #[test]
@@ -214,6 +248,7 @@ mod tests {
             context_switches: 0,
             rss_bytes: 0,
             written_bytes: 0,
+            open_files: 0,
         };
         let before = sample(100, &[(1, 60), (2, 41)]);
         let all_alive = sample(150, &[(1, 70), (2, 81), (3, 3)]);

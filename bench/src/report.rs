@@ -171,10 +171,10 @@ fn write_summary(out: &mut String, name: &str, summary: &Summary) -> fmt::Result
 fn write_usage(out: &mut String, who: &str, usage: &Usage, outcome: &Outcome) -> fmt::Result {
     let cpu = 100.0 * usage.cpu_s / outcome.seconds;
     write!(out, "\n{who:10} {cpu:.1} % CPU")?;
-    if let Some(us) = outcome.per_record_us(usage) {
+    if let Some(us) = outcome.per_record_us(usage.cpu_s) {
         write!(out, ", {us:.2} us/record")?;
     }
-    if let Some(s) = outcome.per_gb_s(usage) {
+    if let Some(s) = outcome.per_gb_s(usage.cpu_s) {
         write!(out, ", {s:.3} s/GB")?;
     }
     let switches = usage.context_switches as f64 / outcome.seconds;
@@ -202,14 +202,14 @@ impl Outcome {
     }
 
     /// CPU time per record, in microseconds.
-    pub fn per_record_us(&self, usage: &Usage) -> Option<f64> {
+    pub fn per_record_us(&self, cpu_s: f64) -> Option<f64> {
         let (records, _) = self.moved();
-        (records > 0).then(|| usage.cpu_s * 1e6 / records as f64)
+        (records > 0).then(|| cpu_s * 1e6 / records as f64)
     }
 
     /// CPU seconds per GB.
-    pub fn per_gb_s(&self, usage: &Usage) -> Option<f64> {
+    pub fn per_gb_s(&self, cpu_s: f64) -> Option<f64> {
         let (_, bytes) = self.moved();
-        (bytes > 0).then(|| usage.cpu_s * GB / bytes as f64)
+        (bytes > 0).then(|| cpu_s * GB / bytes as f64)
     }
 }

@@ -17,7 +17,7 @@ use self::drive::{Plan, Results, Shared, drive};
 use crate::connection::{ClientError, Connection};
 use crate::consumer::{ConsumerPlan, Progress};
 use crate::histogram::Summary;
-use crate::process::{ProcessError, Sample, Usage};
+use crate::process::{ProcessError, Sample, Usage, machine_cpu};
 use crate::producer::ProducerPlan;
 use crate::scenario::{BadScenario, Scenario};
 use crate::schedule::{Clock, Moment, Phases};
@@ -89,6 +89,8 @@ pub struct Outcome {
     pub broker_usage: Option<Usage>,
     /// What the driver used.
     pub driver_usage: Usage,
+    /// CPU time of everything else on this machine, the broker and the kernel among it.
+    pub elsewhere_cpu_s: f64,
     /// What a reader of the numbers has to know first.
     pub warnings: Vec<String>,
 }
@@ -313,7 +315,7 @@ fn conduct(
     }
     let usages = match is_ready {
         true => measure(target, clock, phases)?,
-        false => (None, Usage::default()),
+        false => Usages::default(),
     };
     let (mut produced, mut consumed) = (Produced::new(), Consumed::new());
     let mut warnings = Vec::new();
@@ -329,7 +331,11 @@ fn conduct(
             }
         }
     }
-    let (broker_usage, driver_usage) = usages;
+    let Usages {
+        broker: broker_usage,
+        driver: driver_usage,
+        elsewhere_cpu_s,
+    } = usages;
     let mut outcome = Outcome {
         broker: target.address.clone(),
         scenario: scenario.clone(),
@@ -339,32 +345,43 @@ fn conduct(
         consumed: None,
         broker_usage,
         driver_usage,
+        elsewhere_cpu_s,
         warnings,
     };
     outcome.take_in(produced, consumed);
     Ok(outcome)
 }
 
-fn measure(
-    target: &Target,
-    clock: Clock,
-    phases: Phases,
-) -> Result<(Option<Usage>, Usage), RunError> {
-    let sample = || -> Result<(Option<Sample>, Sample), ProcessError> {
+/// What was used in the measured window.
+#[derive(Default)]
+struct Usages {
+    broker: Option<Usage>,
+    driver: Usage,
+    elsewhere_cpu_s: f64,
+}
+
+fn measure(target: &Target, clock: Clock, phases: Phases) -> Result<Usages, RunError> {
+    let sample = || -> Result<_, ProcessError> {
         let broker = target.pid.map(Sample::take).transpose()?;
-        Ok((broker, Sample::take(process::id())?))
+        Ok((broker, Sample::take(process::id())?, machine_cpu()?))
     };
     let sleep_until = |moment: Moment| {
         thread::sleep(Duration::from_nanos(moment.nanos_since(clock.now())));
     };
     sleep_until(phases.measure_from);
-    let (broker_before, driver_before) = sample()?;
+    let (broker_before, driver_before, machine_before) = sample()?;
     sleep_until(phases.measure_until);
-    let (broker_after, driver_after) = sample()?;
+    let (broker_after, driver_after, machine_after) = sample()?;
     let broker = broker_after
         .zip(broker_before)
         .map(|(after, before)| after.since(&before));
-    Ok((broker, driver_after.since(&driver_before)))
+    let driver = driver_after.since(&driver_before);
+    let machine_cpu_s = machine_after.saturating_sub(machine_before).as_secs_f64();
+    Ok(Usages {
+        elsewhere_cpu_s: (machine_cpu_s - driver.cpu_s).max(0.0),
+        broker,
+        driver,
+    })
 }
 
 impl Outcome {

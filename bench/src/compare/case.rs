@@ -23,6 +23,10 @@ pub enum Metric {
     CpuPerRecord,
     /// The broker's CPU time for a GB.
     CpuPerGb,
+    /// CPU time of the machine without the driver, for a record.
+    MachinePerRecord,
+    /// CPU time of the machine without the driver, for a GB.
+    MachinePerGb,
 }
 
 /// What a case needs before its first round, for all of them.
@@ -65,10 +69,21 @@ const SMALL: &[Metric] = &[
     Metric::P50,
     Metric::P99,
     Metric::CpuPerRecord,
+    Metric::MachinePerRecord,
 ];
-const STEADY: &[Metric] = &[Metric::P50, Metric::P99, Metric::CpuPerRecord];
-const VOLUME: &[Metric] = &[Metric::Bytes, Metric::CpuPerGb, Metric::P99];
-const FETCH: &[Metric] = &[Metric::Bytes, Metric::CpuPerGb];
+const STEADY: &[Metric] = &[
+    Metric::P50,
+    Metric::P99,
+    Metric::CpuPerRecord,
+    Metric::MachinePerRecord,
+];
+const VOLUME: &[Metric] = &[
+    Metric::Bytes,
+    Metric::CpuPerGb,
+    Metric::MachinePerGb,
+    Metric::P99,
+];
+const FETCH: &[Metric] = &[Metric::Bytes, Metric::CpuPerGb, Metric::MachinePerGb];
 
 /// The rate of the open-loop cases.
 const STEADY_RATE: u64 = 5_000;
