@@ -72,6 +72,10 @@ pub struct ServeArgs {
     /// What clients are told to connect to
     #[arg(long, value_name = "HOST:PORT")]
     advertise: Option<String>,
+    /// Also give each shard a port of its own, so that clients talk to the owning core only; by
+    /// default from the port of --listen plus 100 on
+    #[arg(long, value_name = "HOST:PORT", num_args = 0..=1, default_missing_value = "")]
+    shard_aware: Option<String>,
     /// Data directory
     #[arg(long, value_name = "DIR")]
     data: Option<String>,
@@ -109,6 +113,14 @@ impl ServeArgs {
                 settings.set(key, text, Source::Flag(flag))?;
             }
         }
+        if let Some(given) = &self.shard_aware {
+            let beside = if given.is_empty() {
+                beside(settings.value("listeners").to_string())
+            } else {
+                given.clone()
+            };
+            settings.set("shard.listeners", &beside, Source::Flag("--shard-aware"))?;
+        }
         self.pairs
             .iter()
             .try_for_each(|pair| settings.set_pair(pair))?;
@@ -118,6 +130,19 @@ impl ServeArgs {
     fn config(&self) -> Result<(Config, Vec<String>), ConfigError> {
         let (settings, notes) = self.settings()?;
         Ok((Config::new(settings)?, notes))
+    }
+}
+
+/// Where shards listen by themselves when only that they shall was said: Kafka's controllers and
+/// second brokers mostly have the ports right behind the first.
+fn beside(listeners: String) -> String {
+    match listeners.parse::<HostPort>() {
+        Ok(HostPort { host, port: 0 }) => HostPort { host, port: 0 }.to_string(),
+        Ok(HostPort { host, port }) => {
+            let port = port.saturating_add(100);
+            HostPort { host, port }.to_string()
+        }
+        Err(_) => listeners,
     }
 }
 
@@ -277,6 +302,8 @@ mod tests {
             "spate",
             "spate serve --config f --listen h:1 --advertise h:2 --data d --shards 2 --reactor \
              epoll --set a=b --set c=d",
+            "spate serve --shard-aware --listen h:1",
+            "spate serve --shard-aware h:2",
             "spate topic create orders --partitions 3 --config retention.ms=5",
             "spate topic list",
             "spate topic describe",

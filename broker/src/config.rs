@@ -17,6 +17,7 @@ use self::{
     topic::TopicConfig,
     value::Value,
 };
+use crate::image::brokers;
 
 /// All settings of a broker, typed. Kept for as long as the process lives.
 #[derive(Clone, Debug)]
@@ -29,6 +30,8 @@ pub struct Config {
     pub listen: HostPort,
     /// What clients are told; `None`: where they connect.
     pub advertise: Option<HostPort>,
+    /// Where the first shard listens by itself, the others on the ports behind it.
+    pub shard_listen: Option<HostPort>,
     /// The data directory.
     pub data_dir: PathBuf,
     /// How many shards there are: resolved, at least 1.
@@ -111,6 +114,7 @@ impl Config {
                 ConfigError::Contradiction("listeners is empty: write HOST:PORT".into())
             })?,
             advertise: read.address("advertised.listeners"),
+            shard_listen: read.address("shard.listeners"),
             data_dir: PathBuf::from(read.text("log.dirs")),
             shards: shards(read.number("shards")),
             shard_pinning: read.flag("shard.pinning"),
@@ -158,6 +162,35 @@ impl Config {
         Ok(config)
     }
 
+    /// Whether a broker id in a request means this node.
+    #[must_use]
+    pub fn names_this_node(&self, id: i32) -> bool {
+        let aliased = self.shard_listen.as_ref().map_or(0, |_| self.shards);
+        brokers::names_node(id, self.node_id, aliased)
+    }
+
+    fn check_shard_listeners(&self) -> Result<(), ConfigError> {
+        let Some(HostPort { port, .. }) = &self.shard_listen else {
+            return Ok(());
+        };
+        if self.shards > brokers::ALIASED_SHARDS_MAX {
+            return Err(ConfigError::Contradiction(format!(
+                "shard.listeners is set and shards = {}: at most {} shards can be brokers of \
+                 their own; leave it empty, or run fewer shards",
+                self.shards,
+                brokers::ALIASED_SHARDS_MAX
+            )));
+        }
+        if port.checked_add(self.shards - 1).is_none() {
+            return Err(ConfigError::Contradiction(format!(
+                "shard.listeners has port {port} and shards = {}: the last port would be above \
+                 65535; choose a lower one",
+                self.shards
+            )));
+        }
+        Ok(())
+    }
+
     /// Relations between settings: a limit above its budget could never be admitted, and a client
     /// would wait for ever.
     fn check(&self) -> Result<(), ConfigError> {
@@ -176,6 +209,7 @@ impl Config {
                  such batch could arrive; lower the one or raise the other"
             ));
         }
+        self.check_shard_listeners()?;
         let fetch = self.memory_fetch_bytes;
         if batch > fetch {
             return contradiction(format!(

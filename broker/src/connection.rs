@@ -25,6 +25,7 @@ use spate_net::{
 use crate::{
     budget::{Budget, Grant},
     handler::{self, Answered, Context},
+    image::brokers::Listener,
 };
 
 /// A slice of an answer that goes out with one deadline. A fetch of 50 MiB to a slow link is slow,
@@ -44,6 +45,8 @@ pub struct Client {
     pub number: u64,
     /// Where it comes from.
     pub peer: SocketAddr,
+    /// What it came through.
+    pub listener: Listener,
 }
 
 /// Why a connection ends from our side.

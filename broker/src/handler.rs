@@ -153,7 +153,8 @@ pub async fn answer(
             let auto_create = context.config.auto_create_topics.then_some(control);
             reply(
                 header,
-                &metadata::answer(header.version, &asked, router, auto_create).await,
+                &metadata::answer(header.version, &asked, router, client.listener, auto_create)
+                    .await,
             )
         }
         ApiKey::ListOffsets => reply(
@@ -188,7 +189,7 @@ pub async fn answer(
         ),
         ApiKey::DescribeCluster => reply(
             header,
-            &describe_cluster::answer(&decode(header, body)?, &router.image()),
+            &describe_cluster::answer(&decode(header, body)?, &router.image(), client.listener),
         ),
         ApiKey::DescribeConfigs => {
             let settings = &context.config.settings;

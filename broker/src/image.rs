@@ -14,6 +14,8 @@ use spate_storage::types::{LeaderEpoch, PartitionIndex, ShardId, TopicId, TopicP
 
 use crate::config::topic::TopicConfig;
 
+pub mod brokers;
+
 /// The number of an image. Rises by one with every image of a process, from 1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct ImageVersion(pub u64);
@@ -80,6 +82,8 @@ pub struct Image {
     pub cluster_id: Arc<str>,
     /// This node.
     pub node: NodeInfo,
+    /// Its shards as brokers of their own, where they have ports of their own.
+    aliases: Arc<[NodeInfo]>,
     topics_by_name: BTreeMap<Arc<str>, Arc<TopicImage>>,
     topics_by_id: HashMap<TopicId, Arc<TopicImage>>,
 }
@@ -108,9 +112,16 @@ impl Image {
             version,
             cluster_id,
             node,
+            aliases: Arc::new([]),
             topics_by_name,
             topics_by_id,
         }
+    }
+
+    /// The same with the node's shards as brokers of their own.
+    #[must_use]
+    pub fn with_aliases(self, aliases: Arc<[NodeInfo]>) -> Image {
+        Image { aliases, ..self }
     }
 
     /// The topic of this name.

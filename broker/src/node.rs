@@ -23,7 +23,7 @@ use crate::{
         publish::Publisher,
         thread::{Control, Ended},
     },
-    image::NodeInfo,
+    image::{NodeInfo, brokers},
     node::{
         data::DataError,
         threads::{Crew, CrewPlan},
@@ -48,6 +48,8 @@ pub struct Listening {
     pub bound: HostPort,
     /// The address that clients are told.
     pub advertised: HostPort,
+    /// Where each shard listens by itself, if it does: clients are told the same ports.
+    pub shards: Vec<HostPort>,
 }
 
 /// Why a node did not start, or had to end.
@@ -57,16 +59,20 @@ pub enum ServeError {
     #[error(transparent)]
     Data(#[from] DataError),
     /// The listener's host is not known.
-    #[error("listeners = {address}: {source}; write an address of this machine")]
+    #[error("{key} = {address}: {source}; write an address of this machine")]
     Resolve {
+        /// The setting.
+        key: &'static str,
         /// As it was given.
         address: HostPort,
         /// What the resolver said.
         source: io::Error,
     },
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}: {source}; stop what listens there, or use --listen")]
+    #[error("cannot listen on {address}: {source}; stop what listens there, or set {key}")]
     Listen {
+        /// The setting.
+        key: &'static str,
         /// Which.
         address: SocketAddr,
         /// What the system said.
@@ -116,8 +122,11 @@ pub fn serve(mut config: Config, ready: impl FnOnce(&Listening)) -> Result<(), S
     allocator::keep_pages();
     config.data_dir = data::directory(&config.data_dir)?;
     let config = Arc::new(config);
-    let listen = free_address(&config.listen)?;
-    let listening = listening(&config, listen)?;
+    let Addresses {
+        node: listen,
+        shards,
+    } = addresses(&config)?;
+    let listening = listening(&config, listen, &shards)?;
     let mut data = data::open(&config)?;
     let cluster_id = data.node.cluster.to_string();
     let info = NodeInfo {
@@ -126,13 +135,17 @@ pub fn serve(mut config: Config, ready: impl FnOnce(&Listening)) -> Result<(), S
         port: listening.advertised.port,
         rack: config.rack.clone(),
     };
-    let mut publisher = Publisher::new(Arc::clone(&config), cluster_id.as_str().into(), info);
+    let ports: Vec<u16> = shards.iter().map(SocketAddr::port).collect();
+    let aliases = brokers::aliases(&info, &ports);
+    let mut publisher =
+        Publisher::new(Arc::clone(&config), cluster_id.as_str().into(), info).with_aliases(aliases);
     let (image, _) = publisher.publish(data.metadata.state());
     let stats = NodeStats::new(config.shards);
     let wake = Arc::new(Notify::new());
     let plan = CrewPlan {
         config: Arc::clone(&config),
         listen,
+        shard_listen: shards,
         image,
         stats: stats.clone(),
         control: Arc::clone(&wake),
@@ -170,10 +183,37 @@ pub fn serve(mut config: Config, ready: impl FnOnce(&Listening)) -> Result<(), S
     }
 }
 
-/// The address to listen on, with a port of its own if 0 was given. Bound once without
-/// SO_REUSEPORT, with which the shards bind it: a second broker would share the port silently.
-fn free_address(wanted: &HostPort) -> Result<SocketAddr, ServeError> {
+/// Where a node listens.
+struct Addresses {
+    /// All shards together.
+    node: SocketAddr,
+    /// Each shard by itself; empty: none does.
+    shards: Vec<SocketAddr>,
+}
+
+/// The addresses to listen on, with free ports where 0 was given.
+fn addresses(config: &Config) -> Result<Addresses, ServeError> {
+    let node = probe("listeners", &config.listen)?;
+    // The probes are held until all are found: else two could be given the same free port.
+    let mut probes = Vec::new();
+    if let Some(HostPort { host, port }) = &config.shard_listen {
+        for number in 0..config.shards {
+            let port = if *port == 0 { 0 } else { port + number };
+            let host = host.clone();
+            probes.push(probe("shard.listeners", &HostPort { host, port })?);
+        }
+    }
+    Ok(Addresses {
+        node: node.1,
+        shards: probes.iter().map(|(_, address)| *address).collect(),
+    })
+}
+
+/// An address that can be listened on, and who keeps it until it is. Bound without SO_REUSEPORT,
+/// with which the shards bind it: a second broker would share the port silently.
+fn probe(key: &'static str, wanted: &HostPort) -> Result<(TcpListener, SocketAddr), ServeError> {
     let resolve = |source| ServeError::Resolve {
+        key,
         address: wanted.clone(),
         source,
     };
@@ -188,19 +228,33 @@ fn free_address(wanted: &HostPort) -> Result<SocketAddr, ServeError> {
     })?;
     let began = Instant::now();
     loop {
-        match TcpListener::bind(address).and_then(|probe| probe.local_addr()) {
-            Ok(free) => return Ok(free),
+        let bound = TcpListener::bind(address).and_then(|probe| {
+            let free = probe.local_addr()?;
+            Ok((probe, free))
+        });
+        match bound {
+            Ok(probe) => return Ok(probe),
             Err(error)
                 if error.kind() == io::ErrorKind::AddrInUse && began.elapsed() < PORT_PATIENCE =>
             {
                 thread::sleep(PORT_RETRY);
             }
-            Err(source) => return Err(ServeError::Listen { address, source }),
+            Err(source) => {
+                return Err(ServeError::Listen {
+                    key,
+                    address,
+                    source,
+                });
+            }
         }
     }
 }
 
-fn listening(config: &Config, bound: SocketAddr) -> Result<Listening, ServeError> {
+fn listening(
+    config: &Config,
+    bound: SocketAddr,
+    shards: &[SocketAddr],
+) -> Result<Listening, ServeError> {
     let host_port = HostPort {
         host: bound.ip().to_string(),
         port: bound.port(),
@@ -212,8 +266,13 @@ fn listening(config: &Config, bound: SocketAddr) -> Result<Listening, ServeError
         }
         None => host_port.clone(),
     };
+    let of_shard = |address: &SocketAddr| HostPort {
+        host: advertised.host.clone(),
+        port: address.port(),
+    };
     Ok(Listening {
         bound: host_port,
+        shards: shards.iter().map(of_shard).collect(),
         advertised,
     })
 }

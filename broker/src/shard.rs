@@ -25,7 +25,7 @@ use crate::{
         message::{FromShard, ShardNotice},
     },
     handler::{ConnectionLimits, Context, fetch::FetchLimits, produce::Checker},
-    image::Image,
+    image::{Image, brokers::Listener},
     logging::WarnLimiter,
     mesh::{Ends, Mesh},
     shard::{
@@ -69,6 +69,8 @@ pub struct ShardParts {
     pub config: Arc<Config>,
     /// Where it listens, with its neighbours.
     pub listen: SocketAddr,
+    /// Where it listens by itself, if it does.
+    pub own_listen: Option<SocketAddr>,
     /// Its ends of the rings.
     pub ends: Vec<Option<Ends>>,
     /// Its end of the rings to the control thread.
@@ -176,16 +178,17 @@ impl Shard {
     }
 
     /// Serves until the control thread says to end, then answers what is in hand and flushes.
-    pub async fn serve(self: Rc<Self>, listener: TcpListener) {
+    pub async fn serve(self: Rc<Self>, listeners: Vec<(TcpListener, Listener)>) {
         let shard = Rc::clone(&self);
         let inbox = reactor::set_inbox(Box::new(move || shard.has_mail()));
         let storage = reactor::spawn(Rc::clone(self.logs.store()).run());
         let _mail = reactor::spawn(Rc::clone(&self).read_mail(inbox));
         let _fired = reactor::spawn(Rc::clone(&self).deliver_fired());
         let _tick = reactor::spawn(Rc::clone(&self).tick());
-        let accepting = reactor::spawn(Rc::clone(&self).accept(listener));
+        let accept = |(socket, kind)| reactor::spawn(Rc::clone(&self).accept(socket, kind));
+        let accepting: Vec<_> = listeners.into_iter().map(accept).collect();
         self.stopping.wait().await;
-        accepting.cancel();
+        accepting.into_iter().for_each(reactor::Task::cancel);
         self.let_connections_end().await;
         self.logs.store().shutdown();
         storage.await;
@@ -200,10 +203,10 @@ impl Shard {
             || self.housekeeper.borrow().has_answer()
     }
 
-    async fn accept(self: Rc<Self>, listener: TcpListener) {
+    async fn accept(self: Rc<Self>, socket: TcpListener, listener: Listener) {
         loop {
-            match listener.accept().await {
-                Ok((stream, peer)) => self.admit(stream, peer),
+            match socket.accept().await {
+                Ok((stream, peer)) => self.admit(stream, peer, listener),
                 Err(error) => {
                     tracing::error!(%error, "cannot accept connections any more on this shard");
                     return;
@@ -212,7 +215,7 @@ impl Shard {
         }
     }
 
-    fn admit(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
+    fn admit(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, listener: Listener) {
         self.stats.connections_accepted.add(1);
         let limit = u64::from(self.config.max_connections);
         let open = self.all_stats.connections_open();
@@ -226,7 +229,11 @@ impl Shard {
             return;
         }
         let number = self.next_connection.replace(self.next_connection.get() + 1);
-        let client = Client { number, peer };
+        let client = Client {
+            number,
+            peer,
+            listener,
+        };
         self.stats.connections_open.add(1);
         let _detached = reactor::spawn(connection::serve(Rc::clone(&self.context), stream, client));
     }

@@ -59,6 +59,9 @@ fn greet(out: &mut impl Write, program: &str, listening: &Listening, data: &str)
         format!(" -b {address}")
     };
     writeln!(out, "listening on {} for Kafka clients", listening.bound)?;
+    if let (Some(first), Some(last)) = (listening.shards.first(), listening.shards.last()) {
+        writeln!(out, "listening on {first} to {last}, a port for each shard")?;
+    }
     writeln!(out, "data in {data}")?;
     writeln!(
         out,
@@ -81,6 +84,7 @@ mod tests {
         let listening = Listening {
             bound: address.clone(),
             advertised: address,
+            shards: Vec::new(),
         };
         let mut out = Vec::new();
         greet(&mut out, "./spate", &listening, "/data").expect("memory");

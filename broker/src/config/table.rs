@@ -38,6 +38,10 @@ const PLACE: &[Setting] = &[
         .means("Where clients connect. Port 0 takes any free port."),
     Setting::text("advertised.listeners", "", Kind::Address)
         .means("What clients are told to connect to; empty: the same as listeners."),
+    Setting::text("shard.listeners", "", Kind::Address).means(
+        "Where each shard listens by itself: shard n on PORT + n (port 0: any). Clients that \
+         connect there see each shard as a broker and talk to the owning core only; empty: off.",
+    ),
     Setting::text("log.dirs", "./spate-data", Kind::Text)
         .means("The data directory. One, not a list: spread disks under it."),
     Setting::int("node.id", 1, 1, 999, NoUnit)

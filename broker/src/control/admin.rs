@@ -90,7 +90,7 @@ impl Admin<'_> {
 
     /// Whether this node may hold a replica: so far it is the only one.
     fn check_broker(self, broker: i32) -> Result<(), Refusal> {
-        if broker == self.config.node_id {
+        if self.config.names_this_node(broker) {
             return Ok(());
         }
         let text = format!(

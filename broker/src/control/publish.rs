@@ -16,6 +16,7 @@ pub struct Publisher {
     config: Arc<Config>,
     cluster_id: Arc<str>,
     node: NodeInfo,
+    aliases: Arc<[NodeInfo]>,
     topics: HashMap<TopicId, Arc<TopicImage>>,
     version: ImageVersion,
 }
@@ -29,9 +30,16 @@ impl Publisher {
             config,
             cluster_id,
             node,
+            aliases: Arc::new([]),
             topics: HashMap::new(),
             version,
         }
+    }
+
+    /// The same for a node whose shards are brokers of their own too.
+    #[must_use]
+    pub fn with_aliases(self, aliases: Arc<[NodeInfo]>) -> Publisher {
+        Publisher { aliases, ..self }
     }
 
     /// The version of the last image.
@@ -67,7 +75,8 @@ impl Publisher {
             Arc::clone(&self.cluster_id),
             self.node.clone(),
             self.topics.values().cloned(),
-        );
+        )
+        .with_aliases(Arc::clone(&self.aliases));
         (Arc::new(image), dropped)
     }
 

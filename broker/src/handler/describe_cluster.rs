@@ -10,14 +10,18 @@ use spate_net::kafka::{
 
 use crate::{
     handler::{message, metadata::CLUSTER_OPERATIONS},
-    image::Image,
+    image::{Image, NodeInfo, brokers::Listener},
 };
 
 /// The endpoint type of brokers (KIP-919); controllers have no listener for clients here.
 const BROKERS: i8 = 1;
 
 /// Answers.
-pub fn answer(asked: &DescribeClusterRequest, image: &Image) -> DescribeClusterResponse {
+pub fn answer(
+    asked: &DescribeClusterRequest,
+    image: &Image,
+    listener: Listener,
+) -> DescribeClusterResponse {
     let response = DescribeClusterResponse::default()
         .with_endpoint_type(asked.endpoint_type)
         .with_cluster_id(image.cluster_id.to_string().into());
@@ -30,17 +34,21 @@ pub fn answer(asked: &DescribeClusterRequest, image: &Image) -> DescribeClusterR
             .with_error_code(ErrorCode::MismatchedEndpointType.code())
             .with_error_message(message(&text));
     }
-    let broker = DescribeClusterBroker::default()
-        .with_broker_id(image.node.node_id)
-        .with_host(image.node.host.clone().into())
-        .with_port(i32::from(image.node.port))
-        .with_rack(image.node.rack.clone().map(KafkaString::from));
+    let brokers = image.brokers(listener);
     response
-        .with_controller_id(image.node.node_id)
-        .with_brokers(vec![broker])
+        .with_controller_id(brokers.controller().node_id)
+        .with_brokers(brokers.all().iter().map(broker).collect())
         .with_cluster_authorized_operations(if asked.include_cluster_authorized_operations {
             CLUSTER_OPERATIONS
         } else {
             i32::MIN
         })
+}
+
+fn broker(known: &NodeInfo) -> DescribeClusterBroker {
+    DescribeClusterBroker::default()
+        .with_broker_id(known.node_id)
+        .with_host(known.host.clone().into())
+        .with_port(i32::from(known.port))
+        .with_rack(known.rack.clone().map(KafkaString::from))
 }

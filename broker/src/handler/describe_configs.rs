@@ -65,7 +65,10 @@ fn rows(
         },
         // The empty name asks for settings that hold for all brokers by a dynamic change: none.
         BROKER if name.is_empty() => Ok(Vec::new()),
-        BROKER if name == image.node.node_id.to_string() => Ok(describe::describe_broker(settings)),
+        // Shards that are brokers of their own have the node's settings.
+        BROKER if name.parse().is_ok_and(|id| image.is_this_node(id)) => {
+            Ok(describe::describe_broker(settings))
+        }
         BROKER => Err(Refusal::new(
             ErrorCode::InvalidRequest,
             format!("this broker's id is {}, not {name:?}", image.node.node_id),

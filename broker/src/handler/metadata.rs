@@ -14,6 +14,7 @@ use spate_net::kafka::{
     },
     error::ErrorCode,
 };
+use spate_storage::types::{PartitionIndex, TopicPartition};
 
 use crate::{
     control::{
@@ -21,7 +22,10 @@ use crate::{
         name,
     },
     handler::{kafka_uuid, topic_id},
-    image::{Image, TopicImage},
+    image::{
+        Image, NodeInfo, TopicImage,
+        brokers::{Brokers, Listener},
+    },
     shard::{control::ControlClient, route::Router},
 };
 
@@ -38,6 +42,7 @@ pub async fn answer(
     version: i16,
     asked: &MetadataRequest,
     router: &Router,
+    listener: Listener,
     auto_create: Option<&ControlClient>,
 ) -> MetadataResponse {
     let wants_all = asks_for_all(asked, version);
@@ -49,6 +54,7 @@ pub async fn answer(
         refused = create_missing(&named, &router.image(), control).await;
     }
     let image = router.image();
+    let brokers = image.brokers(listener);
     let operations = if asked.include_topic_authorized_operations {
         TOPIC_OPERATIONS
     } else {
@@ -57,18 +63,18 @@ pub async fn answer(
     let topics = if wants_all {
         image
             .topics()
-            .map(|topic| found(topic, &image, operations))
+            .map(|topic| found(topic, brokers, operations))
             .collect()
     } else {
         named
             .iter()
-            .map(|topic| one(topic, &image, &refused, operations))
+            .map(|topic| one(topic, &image, brokers, &refused, operations))
             .collect()
     };
     MetadataResponse::default()
-        .with_brokers(vec![broker(&image)])
+        .with_brokers(brokers.all().iter().map(broker).collect())
         .with_cluster_id(Some(image.cluster_id.to_string().into()))
-        .with_controller_id(image.node.node_id)
+        .with_controller_id(brokers.controller().node_id)
         .with_topics(topics)
         .with_cluster_authorized_operations(if asked.include_cluster_authorized_operations {
             CLUSTER_OPERATIONS
@@ -115,6 +121,7 @@ async fn create_missing(
 fn one(
     asked: &MetadataRequestTopic,
     image: &Image,
+    brokers: Brokers<'_>,
     refused: &HashMap<String, ErrorCode>,
     operations: i32,
 ) -> MetadataResponseTopic {
@@ -123,7 +130,7 @@ fn one(
         None => image.topic_by_id(topic_id(asked.topic_id)),
     };
     if let Some(topic) = known {
-        return found(topic, image, operations);
+        return found(topic, brokers, operations);
     }
     let code = match &asked.name {
         Some(name) if name::check(name.as_str()).is_err() => ErrorCode::InvalidTopicException,
@@ -144,10 +151,16 @@ fn one(
         .with_topic_authorized_operations(NO_AUTHORIZED_OPERATIONS)
 }
 
-fn found(topic: &Arc<TopicImage>, image: &Image, operations: i32) -> MetadataResponseTopic {
-    let node = image.node.node_id;
+fn found(topic: &Arc<TopicImage>, brokers: Brokers<'_>, operations: i32) -> MetadataResponseTopic {
     let partitions = (0..topic.partitions)
         .map(|index| {
+            let partition = PartitionIndex(index);
+            let node = brokers
+                .owner_of(TopicPartition {
+                    topic: topic.id,
+                    partition,
+                })
+                .node_id;
             MetadataResponsePartition::default()
                 .with_partition_index(index)
                 .with_leader_id(node)
@@ -164,10 +177,10 @@ fn found(topic: &Arc<TopicImage>, image: &Image, operations: i32) -> MetadataRes
         .with_topic_authorized_operations(operations)
 }
 
-fn broker(image: &Image) -> MetadataResponseBroker {
+fn broker(known: &NodeInfo) -> MetadataResponseBroker {
     MetadataResponseBroker::default()
-        .with_node_id(image.node.node_id)
-        .with_host(image.node.host.clone().into())
-        .with_port(i32::from(image.node.port))
-        .with_rack(image.node.rack.clone().map(KafkaString::from))
+        .with_node_id(known.node_id)
+        .with_host(known.host.clone().into())
+        .with_port(i32::from(known.port))
+        .with_rack(known.rack.clone().map(KafkaString::from))
 }

@@ -26,7 +26,7 @@ use crate::{
     config::Config,
     control::link::{self, ShardLink},
     disk::{ReactorClock, ReactorDisk},
-    image::Image,
+    image::{Image, brokers::Listener},
     mesh,
     node::{ServeError, data::store_config},
     shard::{Shard, ShardParts, build_reactor},
@@ -39,6 +39,8 @@ pub struct CrewPlan {
     pub config: Arc<Config>,
     /// Where the shards listen.
     pub listen: SocketAddr,
+    /// Where each listens by itself; empty: none does.
+    pub shard_listen: Vec<SocketAddr>,
     /// The first image.
     pub image: Arc<Image>,
     /// Everybody's counters.
@@ -115,6 +117,7 @@ impl Crew {
                     id: ShardId(number as u16),
                     config: Arc::clone(&plan.config),
                     listen: plan.listen,
+                    own_listen: plan.shard_listen.get(number).copied(),
                     ends,
                     port,
                     image: Arc::clone(&plan.image),
@@ -219,7 +222,7 @@ fn live(
             source,
         })));
     }
-    let listen = orders.parts.listen;
+    let (listen, own_listen) = (orders.parts.listen, orders.parts.own_listen);
     let Orders {
         parts,
         wakers,
@@ -229,12 +232,9 @@ fn live(
         ..
     } = orders;
     reactor.block_on(async {
-        let listener = match TcpListener::bind(listen, true) {
-            Ok(listener) => listener,
-            Err(source) => {
-                let address = listen;
-                return drop(tell.send(Err(ServeError::Listen { address, source })));
-            }
+        let listeners = match listeners(listen, own_listen) {
+            Ok(listeners) => listeners,
+            Err(error) => return drop(tell.send(Err(error))),
         };
         let store = Store::open(
             store,
@@ -245,8 +245,27 @@ fn live(
         );
         let shard = Shard::new(parts, &wakers, store, receiver);
         drop(tell.send(Ok(())));
-        Rc::clone(&shard).serve(listener).await;
+        Rc::clone(&shard).serve(listeners).await;
     });
+}
+
+/// The port that all shards share, and the shard's own.
+fn listeners(
+    shared: SocketAddr,
+    own: Option<SocketAddr>,
+) -> Result<Vec<(TcpListener, Listener)>, ServeError> {
+    let bind = |key, address, is_shared| {
+        TcpListener::bind(address, is_shared).map_err(|source| ServeError::Listen {
+            key,
+            address,
+            source,
+        })
+    };
+    let mut listeners = vec![(bind("listeners", shared, true)?, Listener::Node)];
+    if let Some(own) = own {
+        listeners.push((bind("shard.listeners", own, false)?, Listener::Shard));
+    }
+    Ok(listeners)
 }
 
 /// Pins the calling thread to one of the cores that the process may use, in their order.

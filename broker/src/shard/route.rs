@@ -28,9 +28,18 @@ pub struct Router {
     shards: u16,
     logs: Rc<Logs>,
     mesh: Rc<Mesh>,
-    /// Who is to be woken when a watch of this shard's connections fires, here or elsewhere.
-    waiting: RefCell<HashMap<u64, Rc<Notify>>>,
+    /// Connections of this shard that wait for watches, here or elsewhere.
+    waiting: RefCell<HashMap<u64, Waiting>>,
     local: Cell<u64>,
+}
+
+/// A connection that has armed watches.
+#[derive(Default)]
+struct Waiting {
+    /// Woken when one fires.
+    fired: Rc<Notify>,
+    /// Who was ever asked to arm one, in no order: only they are told when the connection is gone.
+    owners: Vec<ShardId>,
 }
 
 impl Router {
@@ -63,6 +72,12 @@ impl Router {
     /// Sends a request to its owner. When this returns, the request has its place in the owner's
     /// order; the answer comes from the future that it returns. Waits only for a credit.
     pub async fn send(&self, target: ShardId, ask: Ask) -> OwnersAnswer {
+        if let Ask::Probe {
+            watch: Some(key), ..
+        } = &ask
+        {
+            self.note_watch(*key, target);
+        }
         if target == self.logs.me() {
             self.local.set(self.local.get() + 1);
             return match self.logs.accept(ask) {
@@ -72,6 +87,14 @@ impl Router {
         }
         let credit = self.mesh.credit(target).await;
         OwnersAnswer::There(self.mesh.ask(target, ask, credit))
+    }
+
+    fn note_watch(&self, key: WatchKey, owner: ShardId) {
+        let mut waiting = self.waiting.borrow_mut();
+        let owners = &mut waiting.entry(key.connection).or_default().owners;
+        if !owners.contains(&owner) {
+            owners.push(owner);
+        }
     }
 
     /// The name for watches of a connection of this shard.
@@ -84,23 +107,22 @@ impl Router {
 
     /// What to wait on after arming watches with this key.
     pub fn listen(&self, key: WatchKey) -> Rc<Notify> {
-        Rc::clone(self.waiting.borrow_mut().entry(key.connection).or_default())
+        let mut waiting = self.waiting.borrow_mut();
+        Rc::clone(&waiting.entry(key.connection).or_default().fired)
     }
 
     /// Wakes the connection whose watch fired.
     pub fn wake(&self, key: WatchKey) {
-        if let Some(notify) = self.waiting.borrow().get(&key.connection) {
-            notify.notify_one();
+        if let Some(waiting) = self.waiting.borrow().get(&key.connection) {
+            waiting.fired.notify_one();
         }
     }
 
     /// Forgets a connection that is gone, here and with the owners that it has watched at.
     pub async fn forget(&self, key: WatchKey) {
-        if self.waiting.borrow_mut().remove(&key.connection).is_none() {
-            return;
-        }
-        for shard in 0..self.shards {
-            self.send(ShardId(shard), Ask::Unwatch(key)).await.await;
+        let waiting = self.waiting.borrow_mut().remove(&key.connection);
+        for owner in waiting.unwrap_or_default().owners {
+            self.send(owner, Ask::Unwatch(key)).await.await;
         }
     }
 }
