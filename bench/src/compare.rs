@@ -5,6 +5,7 @@ mod case;
 mod table;
 
 use std::io::{self, Write};
+use std::num::NonZeroU64;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -45,6 +46,9 @@ pub struct CompareOptions {
     /// Partitions of the case with many
     #[arg(long, default_value_t = 1_000)]
     pub many_partitions: i32,
+    /// Records per second of the cases with a fixed rate
+    #[arg(long, default_value = "5000")]
+    pub steady_rate: NonZeroU64,
     /// MiB of records for the cached fetch: they must fit every broker's cache
     #[arg(long, default_value_t = 64)]
     pub fetch_mib: u64,

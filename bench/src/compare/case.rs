@@ -4,6 +4,7 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use super::{CompareOptions, Contender};
+use crate::report::number::whole;
 use crate::run::{RunError, Target, create_topic, delete_topic, run};
 use crate::scenario::{Acks, PartitionChoice, Rate, Scenario};
 use spate_net::reactor::ReactorChoice;
@@ -23,6 +24,10 @@ pub enum Metric {
     CpuPerRecord,
     /// The broker's CPU time for a GB.
     CpuPerGb,
+    /// The broker's resident memory at the end.
+    Memory,
+    /// The broker's file descriptors at the end.
+    OpenFiles,
     /// CPU time of the machine without the driver, for a record.
     MachinePerRecord,
     /// CPU time of the machine without the driver, for a GB.
@@ -72,10 +77,13 @@ const SMALL: &[Metric] = &[
     Metric::MachinePerRecord,
 ];
 const STEADY: &[Metric] = &[
+    Metric::Records,
     Metric::P50,
     Metric::P99,
     Metric::CpuPerRecord,
     Metric::MachinePerRecord,
+    Metric::Memory,
+    Metric::OpenFiles,
 ];
 const VOLUME: &[Metric] = &[
     Metric::Bytes,
@@ -85,8 +93,6 @@ const VOLUME: &[Metric] = &[
 ];
 const FETCH: &[Metric] = &[Metric::Bytes, Metric::CpuPerGb, Metric::MachinePerGb];
 
-/// The rate of the open-loop cases.
-const STEADY_RATE: u64 = 5_000;
 /// Connections of the open-loop cases: enough that none has a queue of its own at that rate.
 const STEADY_PRODUCERS: u32 = 16;
 const FILL_SECONDS: u64 = 2;
@@ -133,16 +139,14 @@ fn one_by_one(options: &CompareOptions) -> Vec<Case> {
 fn steady(options: &CompareOptions) -> Vec<Case> {
     let scenario = Scenario {
         producers: STEADY_PRODUCERS,
-        rate: NonZeroU64::new(STEADY_RATE).map_or(Rate::Max, Rate::PerSecond),
+        rate: Rate::PerSecond(options.steady_rate),
         ..base(options)
     };
-    let one = Case::new(
-        "5,000 records/s into one partition",
-        scenario.clone(),
-        STEADY,
-    );
+    let rate = whole(options.steady_rate.get());
+    let question = format!("{rate} records/s into one partition");
+    let one = Case::new(&question, scenario.clone(), STEADY);
     let partitions = options.many_partitions;
-    let question = format!("5,000 records/s into {partitions} partitions");
+    let question = format!("{rate} records/s into {partitions} partitions");
     let many = Case {
         lasting: Lasting::Topic,
         ..Case::new(

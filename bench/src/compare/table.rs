@@ -149,6 +149,8 @@ impl Metric {
             Metric::P99 => "p99",
             Metric::CpuPerRecord => "CPU us/record",
             Metric::CpuPerGb => "CPU s/GB",
+            Metric::Memory => "resident",
+            Metric::OpenFiles => "open files",
             Metric::MachinePerRecord => "machine us/rec",
             Metric::MachinePerGb => "machine s/GB",
         }
@@ -175,6 +177,8 @@ impl Metric {
             Metric::P99 => produced.map(|done| done.latency.p99_ns as f64),
             Metric::CpuPerRecord => outcome.per_record_us(outcome.broker_usage.as_ref()?.cpu_s),
             Metric::CpuPerGb => outcome.per_gb_s(outcome.broker_usage.as_ref()?.cpu_s),
+            Metric::Memory => Some(outcome.broker_usage.as_ref()?.rss_bytes as f64),
+            Metric::OpenFiles => Some(outcome.broker_usage.as_ref()?.open_files as f64),
             Metric::MachinePerRecord => outcome.per_record_us(outcome.elsewhere_cpu_s),
             Metric::MachinePerGb => outcome.per_gb_s(outcome.elsewhere_cpu_s),
         }
@@ -182,8 +186,8 @@ impl Metric {
 
     fn show(self, value: f64) -> String {
         match self {
-            Metric::Records => whole(value.round() as u64),
-            Metric::Bytes => bytes(value),
+            Metric::Records | Metric::OpenFiles => whole(value.round() as u64),
+            Metric::Bytes | Metric::Memory => bytes(value),
             Metric::P50 | Metric::P99 => time(value),
             Metric::CpuPerRecord
             | Metric::CpuPerGb
