@@ -80,6 +80,8 @@ pub struct Config {
     pub fetch_session_slots: u32,
     /// Partitions of the node.
     pub max_partitions: u32,
+    /// How often each shard looks for what its topics may forget.
+    pub retention_check_interval: Duration,
     /// Partitions of a topic whose creator does not say.
     pub num_partitions: i32,
     /// Replicas of a topic whose creator does not say.
@@ -148,6 +150,7 @@ impl Config {
             ),
             fetch_session_slots: read.number("max.incremental.fetch.session.cache.slots"),
             max_partitions: read.number("max.partitions"),
+            retention_check_interval: read.milliseconds("log.retention.check.interval.ms"),
             num_partitions: read.number("num.partitions"),
             default_replication_factor: read.number("default.replication.factor"),
             auto_create_topics: read.flag("auto.create.topics.enable"),

@@ -34,6 +34,7 @@ use crate::{
 pub mod api_versions;
 pub mod create_partitions;
 pub mod create_topics;
+pub mod delete_records;
 pub mod delete_topics;
 pub mod describe_cluster;
 pub mod describe_configs;
@@ -183,6 +184,10 @@ pub async fn answer(
                 &delete_topics::answer(header.version, asked, control).await,
             )
         }
+        ApiKey::DeleteRecords => reply(
+            header,
+            &delete_records::answer(decode(header, body)?, router).await,
+        ),
         ApiKey::CreatePartitions => reply(
             header,
             &create_partitions::answer(decode(header, body)?, control).await,
@@ -192,12 +197,9 @@ pub async fn answer(
             &describe_cluster::answer(&decode(header, body)?, &router.image(), client.listener),
         ),
         ApiKey::DescribeConfigs => {
-            let settings = &context.config.settings;
-            let asked = decode(header, body)?;
-            reply(
-                header,
-                &describe_configs::answer(asked, &router.image(), settings),
-            )
+            let (asked, settings) = (decode(header, body)?, &context.config.settings);
+            let described = describe_configs::answer(asked, &router.image(), settings);
+            reply(header, &described)
         }
     }
 }

@@ -33,6 +33,7 @@ use crate::{
         logs::{Logs, Pending, ShardStore},
         message::Envelope,
         producer_ids::ProducerIds,
+        retain::Retainer,
         route::Router,
         session::Sessions,
     },
@@ -46,6 +47,7 @@ pub mod message;
 pub mod outcome;
 pub mod producer_ids;
 pub mod record_at;
+pub mod retain;
 pub mod route;
 pub mod scatter;
 pub mod session;
@@ -91,6 +93,7 @@ pub struct Shard {
     config: Arc<Config>,
     housekeeper: RefCell<ChoreReceiver>,
     next_connection: Cell<u64>,
+    retainer: Rc<Retainer>,
     stopping: Rc<Stopping>,
 }
 
@@ -135,6 +138,8 @@ impl Shard {
         let stats = all_stats.shard(usize::from(id.0));
         let mesh = Rc::new(Mesh::new(ends, wakers));
         let logs = Logs::new(id, store, image);
+        let interval = config.retention_check_interval;
+        let retainer = Rc::new(Retainer::new(Rc::clone(&logs), interval));
         let router = Router::new(config.shards, Rc::clone(&logs), Rc::clone(&mesh));
         let stopping = Rc::new(Stopping::default());
         let context = Rc::new(Context {
@@ -173,6 +178,7 @@ impl Shard {
             config,
             housekeeper: RefCell::new(housekeeper),
             next_connection: Cell::new(0),
+            retainer,
             stopping,
         })
     }
@@ -184,6 +190,9 @@ impl Shard {
         let storage = reactor::spawn(Rc::clone(self.logs.store()).run());
         let _mail = reactor::spawn(Rc::clone(&self).read_mail(inbox));
         let _fired = reactor::spawn(Rc::clone(&self).deliver_fired());
+        // What grew too old while the broker was down goes at once.
+        self.retainer.retain_now();
+        let _retention = reactor::spawn(Rc::clone(&self.retainer).run());
         let _tick = reactor::spawn(Rc::clone(&self).tick());
         let accept = |(socket, kind)| reactor::spawn(Rc::clone(&self).accept(socket, kind));
         let accepting: Vec<_> = listeners.into_iter().map(accept).collect();
@@ -289,10 +298,11 @@ impl Shard {
         match notice {
             ShardNotice::NewImage { image, dropped } => {
                 let version = image.version;
-                self.logs.adopt(image);
-                for topic in dropped {
-                    self.logs.drop_topic(topic);
+                let changed = self.logs.adopt(image);
+                if !dropped.is_empty() {
+                    self.logs.drop_topics(&dropped.into_iter().collect());
                 }
+                self.retainer.retain_topics(changed);
                 self.context.control.tell(FromShard::Adopted(version));
             }
             ShardNotice::Shutdown => self.stopping.begin(),

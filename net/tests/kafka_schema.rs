@@ -10,8 +10,8 @@ use kafka_protocol::protocol::{Decodable, Encodable};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use spate_net::kafka::api::{
-    Call, Message, api_versions, create_partitions, create_topics, decode_request, delete_topics,
-    describe_cluster, describe_configs, init_producer_id, list_offsets, metadata,
+    Call, Message, api_versions, create_partitions, create_topics, decode_request, delete_records,
+    delete_topics, describe_cluster, describe_configs, init_producer_id, list_offsets, metadata,
     offset_for_leader_epoch,
 };
 use spate_net::kafka::primitives::Writer;
@@ -51,6 +51,13 @@ const METADATA: Shape = &[
     ])),
     Part::within(8, 10, Kind::Fixed(4)),
     Part::since(13, Kind::Fixed(2)),
+];
+const DELETE_RECORDS: Shape = &[
+    Part::always(Kind::Fixed(4)),
+    Part::always(Kind::List(&[
+        Part::always(Kind::Text),
+        Part::always(Kind::List(&[Part::always(Kind::Fixed(14))])),
+    ])),
 ];
 const LIST_OFFSETS: Shape = &[
     Part::since(2, Kind::Fixed(4)),
@@ -352,6 +359,13 @@ fn create_topics_agrees_in_every_version() {
 fn delete_topics_agrees_in_every_version() {
     type Request = delete_topics::DeleteTopicsRequest;
     check_api::<Request, their::DeleteTopicsRequest, their::DeleteTopicsResponse>(DELETE_TOPICS);
+}
+
+#[test]
+fn delete_records_agrees_in_every_version() {
+    type Request = delete_records::DeleteRecordsRequest;
+    use their::{DeleteRecordsRequest, DeleteRecordsResponse};
+    check_api::<Request, DeleteRecordsRequest, DeleteRecordsResponse>(DELETE_RECORDS);
 }
 
 #[test]

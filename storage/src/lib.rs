@@ -17,6 +17,7 @@ mod partition;
 pub mod pool;
 pub mod producer;
 pub mod recovery;
+pub mod retention;
 pub mod segment;
 pub mod store;
 pub mod types;

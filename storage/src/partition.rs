@@ -5,11 +5,12 @@
 //! (frozen, on its way to a segment) -> a block of `segments`. The durable end is a mark over all
 //! of these, kept in [`Progress`].
 
+mod extent;
 mod log;
 mod read;
 mod segments;
 
-pub(crate) use log::{Direct, Fresh, Log, NextStart, Note};
+pub(crate) use log::{Direct, Fresh, Log, NextStart, Note, Unneeded};
 pub(crate) use read::Place;
 pub(crate) use segments::{SegmentSlot, Segments};
 

@@ -45,7 +45,7 @@ use operation::Operation;
 use signal::Signal;
 use std::{
     cell::{Cell, RefCell},
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     rc::Rc,
     time::Duration,
 };
@@ -241,7 +241,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
             });
         }
         self.admit(size_bytes)?;
-        let stored = self.push(&mut log, batch, how);
+        let stored = self.push(&mut log, batch, &header, how);
         drop(log);
         self.mark_dirty(&partition);
         let commit = Commit::new(partition.progress.clone(), stored.next());
@@ -255,22 +255,27 @@ impl<D: Disk, C: Clock> Store<D, C> {
         })
     }
 
-    fn push(&self, log: &mut Log<D>, batch: &[u8], how: Stamp) -> BatchHeader {
+    fn push(
+        &self,
+        log: &mut Log<D>,
+        batch: &[u8],
+        header: &BatchHeader,
+        how: Stamp,
+    ) -> BatchHeader {
         let now_ms = self.clock.wall_ms();
         let base = log.end.0;
         let segment = log.appended;
         let is_begun = base > segment.base;
         let is_full = segment.bytes + batch.len() as u64 > how.segment_bytes;
-        let is_old = now_ms.saturating_sub(segment.opened_ms) > how.segment_ms;
+        let timestamp = how.log_append_time.or(how.max_timestamp);
+        let timestamp = timestamp.unwrap_or(header.max_timestamp);
+        let is_old = segment.age_ms(now_ms, timestamp) > how.segment_ms;
         if is_begun && (is_full || is_old) {
-            log.appended = KafkaSegment {
-                base,
-                bytes: 0,
-                opened_ms: now_ms,
-            };
+            log.appended = KafkaSegment::new(base, now_ms);
         } else if !is_begun && segment.bytes == 0 {
             log.appended.opened_ms = now_ms;
         }
+        log.appended_ms = now_ms;
         let full = self.config.block_payload_bytes();
         let (stored, taken_bytes) = log.push(batch, full, |copy| {
             stamp(copy, base, how.epoch);
@@ -359,6 +364,19 @@ impl<D: Disk, C: Clock> Store<D, C> {
         Some((found, found_end.min(end)))
     }
 
+    /// The epoch of the batch at `offset`; none at or beyond the durable end.
+    pub fn epoch_at(&self, tp: TopicPartition, offset: Offset) -> Option<LeaderEpoch> {
+        let partition = self.partition(tp)?;
+        let is_there = offset < partition.progress.durable_end();
+        is_there.then(|| partition.log.borrow().epochs.at(offset))?
+    }
+
+    /// Bytes of all batches of the log: what Kafka calls its size.
+    pub fn log_bytes(&self, tp: TopicPartition) -> u64 {
+        self.partition(tp)
+            .map_or(0, |partition| partition.log.borrow().batch_bytes())
+    }
+
     /// The epoch of the last append.
     pub fn latest_epoch(&self, tp: TopicPartition) -> Option<LeaderEpoch> {
         self.partition(tp)?.log.borrow().epochs.latest()
@@ -380,19 +398,19 @@ impl<D: Disk, C: Clock> Store<D, C> {
         *self.on_room.borrow_mut() = Some(Rc::from(listener));
     }
 
-    /// Forgets a deleted topic's partitions; their files go when that is durable (S6). The caller
+    /// Forgets deleted topics' partitions; their files go when that is durable (S6). The caller
     /// has made the deletion durable in the metadata (S17).
-    pub fn drop_topic(&self, topic: TopicId) {
-        let is_gone = |tp: &TopicPartition| tp.topic == topic;
-        let mut gone = Vec::new();
+    pub fn drop_topics(&self, topics: &HashSet<TopicId>) {
+        let mut gone: BTreeMap<TopicId, Vec<Rc<Partition<D>>>> = BTreeMap::new();
         self.partitions.borrow_mut().retain(|tp, partition| {
-            if is_gone(tp) {
-                gone.push(Rc::clone(partition));
+            let is_gone = topics.contains(&tp.topic);
+            if is_gone {
+                gone.entry(tp.topic).or_default().push(Rc::clone(partition));
             }
-            !is_gone(tp)
+            !is_gone
         });
-        if !gone.is_empty() {
-            self.forget(topic, &gone);
+        for (topic, partitions) in gone {
+            self.forget(topic, &partitions);
         }
     }
 

@@ -15,7 +15,7 @@ use spate_storage::{
     store::{AppendError, Stamp},
     types::Offset,
 };
-use std::{cell::Cell, path::PathBuf, rc::Rc, time::Duration};
+use std::{cell::Cell, collections::HashSet, path::PathBuf, rc::Rc, time::Duration};
 
 const EIO: i32 = 5;
 const ENOENT: i32 = 2;
@@ -231,7 +231,7 @@ fn deleting_a_topic_tells_those_who_wait_for_memory() {
         .append(tp(0), &encode(&sent(5000, 1)), stamp(0))
         .is_ok()
     {}
-    node.stores[0].drop_topic(tp(0).topic);
+    node.stores[0].drop_topics(&HashSet::from([tp(0).topic]));
     assert_eq!(told.get(), 1);
 }
 

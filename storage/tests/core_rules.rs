@@ -17,6 +17,7 @@ use spate_storage::{
     types::{LeaderEpoch, Offset},
 };
 use std::{
+    collections::HashSet,
     path::{Path, PathBuf},
     rc::Rc,
     time::Duration,
@@ -209,7 +210,7 @@ fn s6_dropped_topic_goes_with_its_files_and_stays_gone() {
     let dir = partition_dir(&data(), tp(0));
     let has_files = |disk: &SimulatedDisk| disk.files().iter().any(|(p, _)| p.starts_with(&dir));
     assert!(has_files(&disk));
-    node.stores[0].drop_topic(tp(0).topic);
+    node.stores[0].drop_topics(&HashSet::from([tp(0).topic]));
     assert!(
         has_files(&disk),
         "nothing is unlinked before the frame is durable"

@@ -157,6 +157,14 @@ const TOPICS: &[Setting] = &[
     Setting::bool("auto.create.topics.enable", true)
         .means("Create a topic when a client asks for one that does not exist."),
     Setting::bool("delete.topic.enable", true).means("Whether clients may delete topics."),
+    Setting::int(
+        "log.retention.check.interval.ms",
+        300_000,
+        1,
+        LONG_MAX,
+        Milliseconds,
+    )
+    .means("How often records past their topic's retention are looked for."),
 ];
 
 const TOPIC_DEFAULTS: &[Setting] = &[

@@ -27,6 +27,15 @@ pub fn topic<'a>(image: &'a Image, named: &TopicRef) -> Result<&'a TopicImage, E
     found.map(|topic| &**topic).ok_or(missing)
 }
 
+/// The error of an owner as the client is to see it: a topic that was deleted after it was found is
+/// an unknown id for whoever named it by id.
+pub fn told(named: &TopicRef, code: ErrorCode) -> ErrorCode {
+    match (named, code) {
+        (TopicRef::Id(_), ErrorCode::UnknownTopicOrPartition) => ErrorCode::UnknownTopicId,
+        _ => code,
+    }
+}
+
 /// A partition of the topic.
 ///
 /// # Errors

@@ -266,12 +266,18 @@ fn refused(index: i32, fault: Fault) -> PartitionResponse {
 }
 
 fn settle(answer: &mut [TopicResponse], outcomes: Vec<(usize, AppendOutcome)>) {
-    let mut partitions: Vec<&mut PartitionResponse> = answer
-        .iter_mut()
-        .flat_map(|topic| &mut topic.partitions)
-        .collect();
+    let mut partitions: Vec<(&TopicRef, &mut PartitionResponse)> = Vec::new();
+    for topic in answer {
+        let named = &topic.topic;
+        partitions.extend(
+            topic
+                .partitions
+                .iter_mut()
+                .map(|partition| (named, partition)),
+        );
+    }
     for (place, outcome) in outcomes {
-        let partition = &mut *partitions[place];
+        let (named, partition) = &mut partitions[place];
         match outcome {
             Ok(placed) => {
                 partition.base_offset = placed.base_offset.0;
@@ -279,7 +285,7 @@ fn settle(answer: &mut [TopicResponse], outcomes: Vec<(usize, AppendOutcome)>) {
                 partition.log_start_offset = placed.log_start.0;
             }
             Err(refusal) => {
-                partition.error = refusal.code;
+                partition.error = locate::told(named, refusal.code);
                 partition.error_message = message(&refusal.message);
             }
         }

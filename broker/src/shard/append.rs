@@ -13,7 +13,10 @@ use std::{
 };
 
 use spate_net::kafka::error::ErrorCode;
-use spate_storage::store::{AppendError, Appended, Stamp};
+use spate_storage::{
+    commit::CommitError,
+    store::{AppendError, Appended, Stamp},
+};
 
 use crate::{
     config::topic::TimestampType,
@@ -136,10 +139,13 @@ async fn finish(run: Rc<Run>, wait_for_durable: bool) -> Vec<AppendOutcome> {
 async fn acknowledged(appended: Appended) -> AppendOutcome {
     match appended.commit.wait().await {
         Ok(()) => Ok(placed(&appended)),
-        Err(fenced) => Err(Refusal::new(
-            ErrorCode::KafkaStorageError,
-            fenced.to_string(),
-        )),
+        Err(error) => {
+            let code = match &error {
+                CommitError::Dropped { .. } => ErrorCode::UnknownTopicOrPartition,
+                CommitError::Fenced(_) => ErrorCode::KafkaStorageError,
+            };
+            Err(Refusal::new(code, error.to_string()))
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The owner's side: what a shard does with requests for its partitions, its own connections' and
 //! its neighbours' alike.
 
-use std::{cell::RefCell, future::Future, pin::Pin, rc::Rc, sync::Arc};
+use std::{cell::RefCell, collections::HashSet, future::Future, pin::Pin, rc::Rc, sync::Arc};
 
 use futures_util::{StreamExt, stream};
 use spate_net::{
@@ -9,18 +9,19 @@ use spate_net::{
     reactor::{self, Notify},
 };
 use spate_storage::{
-    store::{ReadError, Store},
+    commit::CommitError,
+    store::{ReadError, StartError, Store},
     types::{LeaderEpoch, Offset, ShardId, TopicId, TopicPartition},
 };
 
 use crate::{
     control::message::Refusal,
     disk::{ReactorClock, ReactorDisk},
-    image::Image,
+    image::{Image, TopicImage},
     shard::{
         append::AppendQueue,
-        message::{Answer, Ask, Lookup, ReadItem, WatchKey},
-        outcome::{Extent, Found, FoundOffset, Probed, ReadOutcome},
+        message::{Answer, Ask, Lookup, ReadItem, RemoveItem, WatchKey},
+        outcome::{Extent, Found, FoundOffset, Probed, ReadOutcome, Removed},
         record_at,
         wait::Watches,
     },
@@ -32,6 +33,9 @@ pub type ShardStore = Store<ReactorDisk, ReactorClock>;
 /// Reads of one request that may be at the disk at once. Eight keep a device busy; more would let
 /// one wide fetch queue before everybody else's.
 const READS_AT_ONCE: usize = 8;
+
+/// Removals of one request that may wait for their frame at once: they share it.
+const REMOVALS_AT_ONCE: usize = 1024;
 
 /// An answer that is there or will be.
 pub enum Pending {
@@ -91,9 +95,15 @@ impl Logs {
         Arc::clone(&self.image.borrow())
     }
 
-    /// Answers from this image from now on.
-    pub fn adopt(&self, image: Arc<Image>) {
-        *self.image.borrow_mut() = image;
+    /// Answers from this image from now on; says which topics' settings it changes.
+    pub fn adopt(&self, image: Arc<Image>) -> Vec<TopicId> {
+        let before = self.image.replace(Arc::clone(&image));
+        let is_changed = |topic: &&Arc<TopicImage>| {
+            let old = before.topic_by_id(topic.id);
+            old.is_some_and(|old| !Arc::ptr_eq(old, topic) && old.config != topic.config)
+        };
+        let changed = image.topics().filter(is_changed);
+        changed.map(|topic| topic.id).collect()
     }
 
     /// The watches over this shard's partitions.
@@ -155,6 +165,13 @@ impl Logs {
                     Answer::Find(finds.buffered(READS_AT_ONCE).collect().await)
                 }))
             }
+            Ask::Remove { items } => {
+                let logs = Rc::clone(self);
+                Pending::Later(Box::pin(async move {
+                    let removals = stream::iter(items).map(|item| logs.remove(item));
+                    Answer::Remove(removals.buffered(REMOVALS_AT_ONCE).collect().await)
+                }))
+            }
             Ask::Unwatch(key) => {
                 self.watches.disarm(key);
                 Pending::Ready(Answer::Unwatched)
@@ -162,14 +179,30 @@ impl Logs {
         }
     }
 
-    /// Drops a deleted topic's logs. Fetches that wait for it look again, and so do appends: memory
+    /// Drops deleted topics' logs. Fetches that wait for them look again, and so do appends: memory
     /// came free.
-    pub fn drop_topic(&self, topic: TopicId) {
-        self.store.drop_topic(topic);
+    pub fn drop_topics(&self, topics: &HashSet<TopicId>) {
+        self.store.drop_topics(topics);
         self.fired
             .borrow_mut()
-            .extend(self.watches.fire_topic(topic));
+            .extend(self.watches.fire_topics(topics));
         self.has_news.notify_one();
+    }
+
+    /// Lets a log begin later.
+    async fn remove(&self, item: RemoveItem) -> Removed {
+        self.current_epoch(item.target)?;
+        let end = || self.store.bounds(item.target).high_watermark;
+        let before = item.before.unwrap_or_else(end);
+        let advanced = self.store.advance_start(item.target, before).await;
+        advanced.map_err(|error| {
+            let code = match &error {
+                StartError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+                StartError::Lost(CommitError::Dropped { .. }) => ErrorCode::UnknownTopicOrPartition,
+                StartError::Lost(CommitError::Fenced(_)) => ErrorCode::KafkaStorageError,
+            };
+            Refusal::new(code, error.to_string())
+        })
     }
 
     fn advanced(&self, partition: TopicPartition) {
@@ -265,7 +298,11 @@ impl Logs {
         let (slices, failure) = match self.current_epoch(item.target) {
             Ok(_) => match read.await {
                 Ok(data) => (data.slices, None),
-                Err(error) => (Vec::new(), Some(refused(&error))),
+                // The topic may have been deleted meanwhile.
+                Err(error) => {
+                    let deleted = self.current_epoch(item.target).err();
+                    (Vec::new(), Some(deleted.unwrap_or_else(|| refused(&error))))
+                }
             },
             Err(refusal) => (Vec::new(), Some(refusal)),
         };
@@ -284,7 +321,11 @@ impl Logs {
             reactor::yield_now().await;
         }
         let of_record = match what {
-            Lookup::Earliest => return Ok(at_end(current, bounds.log_start)),
+            Lookup::Earliest => {
+                let start = bounds.log_start;
+                let epoch = self.store.epoch_at(target, start).unwrap_or(current);
+                return Ok(at_end(epoch, start));
+            }
             Lookup::Latest => return Ok(at_end(current, bounds.high_watermark)),
             Lookup::EpochEnd(asked) => {
                 let end = self.epoch_end(target, current, asked);

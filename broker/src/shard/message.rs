@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use spate_storage::types::{LeaderEpoch, Offset, ShardId, TopicPartition};
 
-use crate::shard::outcome::{AppendOutcome, Found, Probed, ReadOutcome};
+use crate::shard::outcome::{AppendOutcome, Found, Probed, ReadOutcome, Removed};
 
 /// One batch on its way to its log: already validated, not yet stamped.
 #[derive(Debug)]
@@ -49,6 +49,15 @@ pub enum Lookup {
     EpochEnd(LeaderEpoch),
 }
 
+/// One partition whose first records go.
+#[derive(Debug, Clone, Copy)]
+pub struct RemoveItem {
+    /// Whose records.
+    pub target: TopicPartition,
+    /// The first offset that stays; all that is readable goes if there is none.
+    pub before: Option<Offset>,
+}
+
 /// Names the waiting fetch of one connection; a connection has at most one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct WatchKey {
@@ -85,6 +94,11 @@ pub enum Ask {
         /// What of which partition.
         items: Vec<(TopicPartition, Lookup)>,
     },
+    /// Let logs begin later, and answer when that is durable.
+    Remove {
+        /// In the order of the request.
+        items: Vec<RemoveItem>,
+    },
     /// The connection is gone.
     Unwatch(WatchKey),
 }
@@ -100,6 +114,8 @@ pub enum Answer {
     Read(Vec<ReadOutcome>),
     /// To [`Ask::Find`].
     Find(Vec<Found>),
+    /// To [`Ask::Remove`].
+    Remove(Vec<Removed>),
     /// To [`Ask::Unwatch`].
     Unwatched,
 }

@@ -73,5 +73,8 @@ impl FoundOffset {
     };
 }
 
+/// Where a log begins after records were removed, or why none were.
+pub type Removed = Result<Offset, Refusal>;
+
 /// What became of one lookup.
 pub type Found = Result<FoundOffset, Refusal>;

@@ -3,7 +3,10 @@
 //! A watch fires once, at the first batch that becomes readable in any of its partitions, and is
 //! gone by that. The waiting fetch then asks for sizes anew and, if need be, arms another.
 
-use std::{cell::RefCell, collections::HashMap};
+use std::{
+    cell::RefCell,
+    collections::{HashMap, HashSet},
+};
 
 use spate_storage::types::{TopicId, TopicPartition};
 
@@ -49,10 +52,10 @@ impl Watches {
         keys
     }
 
-    /// Takes the watches over any partition of a topic that is gone.
-    pub fn fire_topic(&self, topic: TopicId) -> Vec<WatchKey> {
+    /// Takes the watches over any partition of topics that are gone.
+    pub fn fire_topics(&self, topics: &HashSet<TopicId>) -> Vec<WatchKey> {
         let mut tables = self.tables.borrow_mut();
-        let is_of_topic = |partition: &TopicPartition| partition.topic == topic;
+        let is_of_topic = |partition: &TopicPartition| topics.contains(&partition.topic);
         let mut keys = Vec::new();
         for (key, partitions) in &tables.by_key {
             if partitions.iter().any(is_of_topic) {
@@ -134,7 +137,8 @@ mod tests {
         let watches = Watches::default();
         watches.arm(key(1), vec![partition(0), other]);
         watches.arm(key(2), vec![other]);
-        assert_eq!(watches.fire_topic(TopicId([7; 16])), vec![key(1)]);
+        let gone = HashSet::from([TopicId([7; 16])]);
+        assert_eq!(watches.fire_topics(&gone), vec![key(1)]);
         assert_eq!(watches.fire(other), vec![key(2)]);
     }
 }

@@ -6,6 +6,7 @@ use spate_net::kafka::{
         api_versions::ApiVersionsRequest,
         create_partitions::CreatePartitionsRequest,
         create_topics::{CreatableTopic, CreateTopicsRequest},
+        delete_records::DeleteRecordsRequest,
         delete_topics::DeleteTopicsRequest,
         describe_cluster::DescribeClusterRequest,
         describe_configs::DescribeConfigsRequest,
@@ -72,6 +73,7 @@ pub fn frame_of(key: ApiKey, version: i16) -> Vec<u8> {
                 .with_client_software_version(String::from("1.0").into());
             bare(version, &asked)
         }
+        ApiKey::DeleteRecords => bare(version, &DeleteRecordsRequest::default()),
         ApiKey::DeleteTopics => bare(version, &DeleteTopicsRequest::default()),
         ApiKey::InitProducerId => bare(version, &InitProducerIdRequest::default()),
         ApiKey::OffsetForLeaderEpoch => bare(version, &OffsetForLeaderEpochRequest::default()),

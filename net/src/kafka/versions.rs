@@ -2,9 +2,9 @@
 //! and for the header's version.
 
 use super::api::{
-    api_versions, create_partitions, create_topics, delete_topics, describe_cluster,
-    describe_configs, fetch, init_producer_id, list_offsets, metadata, offset_for_leader_epoch,
-    produce,
+    api_versions, create_partitions, create_topics, delete_records, delete_topics,
+    describe_cluster, describe_configs, fetch, init_producer_id, list_offsets, metadata,
+    offset_for_leader_epoch, produce,
 };
 
 /// The APIs that are served, by Kafka's name and number.
@@ -22,6 +22,7 @@ pub enum ApiKey {
     ApiVersions = 18,
     CreateTopics = 19,
     DeleteTopics = 20,
+    DeleteRecords = 21,
     InitProducerId = 22,
     OffsetForLeaderEpoch = 23,
     DescribeConfigs = 32,
@@ -71,7 +72,7 @@ impl ApiRange {
     }
 }
 
-const SERVED: [ApiRange; 12] = [
+const SERVED: [ApiRange; 13] = [
     produce::RANGE,
     fetch::RANGE,
     list_offsets::RANGE,
@@ -79,6 +80,7 @@ const SERVED: [ApiRange; 12] = [
     api_versions::RANGE,
     create_topics::RANGE,
     delete_topics::RANGE,
+    delete_records::RANGE,
     init_producer_id::RANGE,
     offset_for_leader_epoch::RANGE,
     describe_configs::RANGE,

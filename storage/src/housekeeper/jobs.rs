@@ -111,7 +111,10 @@ impl<D: Disk> Keeper<D> {
             Job::Recycle { path, class } => self.recycle(path, *class).await,
             Job::RemoveTopic { topic } => {
                 let dir = topic_dir(&self.data, *topic);
-                self.unlink(&dir).await?;
+                // Each shard asks, and most topics never had a file: a flush would be for nothing.
+                if !self.disk.list(&dir).await?.is_empty() {
+                    self.unlink(&dir).await?;
+                }
                 Ok(Done::TopicRemoved(*topic))
             }
             Job::Unlink { path } => {

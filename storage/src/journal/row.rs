@@ -10,9 +10,11 @@
 //!  row, little-endian; every list is preceded by its length, u32
 //!  start i64 | boundary i64 | boundary chain u64 | flushed i64 | flushed chain u64
 //!  noted end i64 | counted end i64 | segment base i64 | segment bytes u64 | opened ms i64
+//!  first timestamp i64 | appended ms i64
 //!  rolls:     base i64
 //!  files:     generation u32, number u32, segment base i64, incarnation u64, length u64,
-//!             first i64, next i64, end position u64, max timestamp i64
+//!             first i64, next i64, end position u64, max timestamp i64, batch bytes u64,
+//!             written ms i64
 //!  epochs:    epoch i32, offset i64
 //!  producers: id i64, epoch i16, seen ms i64, batches: first sequence i32, last sequence i32,
 //!             base i64, last i64, timestamp i64
@@ -46,10 +48,14 @@ pub struct FileRow {
     pub end: Position,
     /// Its largest timestamp.
     pub max_timestamp: i64,
+    /// Bytes of the batches in it, which is what Kafka calls a segment's size.
+    pub batch_bytes: u64,
+    /// Wall clock of its last flush: the age of a segment without timestamps.
+    pub written_ms: i64,
 }
 
 /// A Kafka segment as it is being filled: what decides when it rolls.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct KafkaSegment {
     /// Its base offset.
     pub base: Offset,
@@ -57,7 +63,50 @@ pub struct KafkaSegment {
     pub bytes: u64,
     /// Wall clock of its first append.
     pub opened_ms: i64,
+    /// Largest timestamp of its first batch; negative if that has none. With it, as in Kafka, a
+    /// segment's age is told by its records and not by the clock.
+    pub first_timestamp: i64,
 }
+
+impl KafkaSegment {
+    /// An empty one.
+    #[must_use]
+    pub fn new(base: Offset, opened_ms: i64) -> KafkaSegment {
+        KafkaSegment {
+            base,
+            bytes: 0,
+            opened_ms,
+            first_timestamp: NO_TIMESTAMP,
+        }
+    }
+
+    /// How old it is when a batch with that largest timestamp comes.
+    #[must_use]
+    pub fn age_ms(&self, now_ms: i64, timestamp: i64) -> i64 {
+        if self.first_timestamp >= 0 {
+            timestamp.saturating_sub(self.first_timestamp)
+        } else {
+            now_ms.saturating_sub(self.opened_ms)
+        }
+    }
+
+    /// Counts a batch, or a block, at its end.
+    pub fn count(&mut self, bytes: u64, max_timestamp: i64) {
+        if self.bytes == 0 {
+            self.first_timestamp = max_timestamp;
+        }
+        self.bytes += bytes;
+    }
+}
+
+impl Default for KafkaSegment {
+    fn default() -> KafkaSegment {
+        KafkaSegment::new(Offset(0), 0)
+    }
+}
+
+/// A record's timestamp where its producer gave none.
+pub const NO_TIMESTAMP: i64 = -1;
 
 /// Offsets that cannot be read, and are never used again (S19).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -83,6 +132,8 @@ pub struct Row {
     pub counted_end: Offset,
     /// The Kafka segment being filled.
     pub segment: KafkaSegment,
+    /// Wall clock of the last append.
+    pub appended_ms: i64,
     /// Bases of the Kafka segments that begin at or after the flushed end.
     pub rolls: Vec<Offset>,
     /// Its files, oldest first.
@@ -109,6 +160,8 @@ impl Row {
             self.segment.base.0 as u64,
             self.segment.bytes,
             self.segment.opened_ms as u64,
+            self.segment.first_timestamp as u64,
+            self.appended_ms as u64,
         ];
         put_words(out, words);
         put_len(out, self.rolls.len());
@@ -141,7 +194,9 @@ impl Row {
                 base: offset(reader)?,
                 bytes: reader.u64()?,
                 opened_ms: reader.i64()?,
+                first_timestamp: reader.i64()?,
             },
+            appended_ms: reader.i64()?,
             ..Row::default()
         };
         for _ in 0..reader.u32()? {
@@ -174,6 +229,8 @@ impl FileRow {
             self.next.0 as u64,
             self.end.0,
             self.max_timestamp as u64,
+            self.batch_bytes,
+            self.written_ms as u64,
         ];
         put_words(out, words);
     }
@@ -192,6 +249,8 @@ impl FileRow {
             next: offset(reader)?,
             end: Position(reader.u64()?),
             max_timestamp: reader.i64()?,
+            batch_bytes: reader.u64()?,
+            written_ms: reader.i64()?,
         })
     }
 }
@@ -335,6 +394,8 @@ mod tests {
             next: Offset(9),
             end: Position(8192),
             max_timestamp: -1,
+            batch_bytes: 4000,
+            written_ms: 1_700_000_000_000,
         });
         row.epochs.note(LeaderEpoch(2), Offset(3));
         let (first_sequence, last_sequence, timestamp) = (0, 4, 9);

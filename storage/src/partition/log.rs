@@ -26,6 +26,8 @@ pub(crate) struct Fresh {
     pub segment_base: Offset,
     /// Wall clock when that was opened.
     pub opened_ms: i64,
+    /// Largest timestamp of that one's first batch.
+    pub first_timestamp: i64,
 }
 
 /// A frozen block on its way to a segment.
@@ -54,8 +56,27 @@ pub(crate) struct NextStart {
     pub start: Offset,
     /// A block boundary at or before it, and the chain there.
     pub boundary: (Offset, ChainHash),
+    /// It is the log's end: nothing before it needs to be sealed any more.
+    pub clears: bool,
     /// The frame that carries it, once formed.
     pub sequence: Option<Sequence>,
+}
+
+/// What a log gives back when it begins later.
+pub(crate) struct Unneeded<D: Disk> {
+    /// Files that hold nothing else.
+    pub files: Vec<SegmentSlot<D>>,
+    /// Memory of blocks that need no segment any more.
+    pub memory_bytes: usize,
+}
+
+impl<D: Disk> Default for Unneeded<D> {
+    fn default() -> Unneeded<D> {
+        Unneeded {
+            files: Vec::new(),
+            memory_bytes: 0,
+        }
+    }
 }
 
 /// A fragment that is not batches, ready for the next frame.
@@ -76,8 +97,8 @@ pub(crate) struct Log<D: Disk> {
     pub start: Offset,
     /// A block boundary at or before the start, and the chain there.
     pub boundary: (Offset, ChainHash),
-    /// A start on its way to disk (S6).
-    pub next_start: Option<NextStart>,
+    /// Starts on their way to disk, rising (S6).
+    pub next_starts: VecDeque<NextStart>,
     /// The end of everything appended, and the chain there.
     pub end: (Offset, ChainHash),
     pub epochs: EpochTable,
@@ -96,6 +117,8 @@ pub(crate) struct Log<D: Disk> {
     /// The Kafka segment at the end of what is appended, and of what is journaled.
     pub appended: KafkaSegment,
     pub journaled: KafkaSegment,
+    /// Wall clock of the last append.
+    pub appended_ms: i64,
     pub notes: Vec<Note>,
     pub direct: Option<Direct>,
     /// A write to the partition's segment is in flight; one at a time, so that whatever is flushed
@@ -114,7 +137,7 @@ impl<D: Disk> Log<D> {
         Log {
             start: row.start,
             boundary: row.boundary,
-            next_start: None,
+            next_starts: VecDeque::new(),
             end: row.flushed,
             epochs: row.epochs.clone(),
             producers: row.producers.clone(),
@@ -128,6 +151,7 @@ impl<D: Disk> Log<D> {
             chunk: Chunk::default(),
             appended: row.segment,
             journaled: row.segment,
+            appended_ms: row.appended_ms,
             notes: Vec::new(),
             direct: None,
             is_writing: false,
@@ -177,8 +201,8 @@ impl<D: Disk> Log<D> {
         // A start on its way is written already: an older file that holds its frame may go before
         // it is durable, but only together with this row.
         let next = self
-            .next_start
-            .as_ref()
+            .next_starts
+            .back()
             .map(|next| (next.start, next.boundary));
         let (start, boundary) = next.unwrap_or((self.start, self.boundary));
         Row {
@@ -188,6 +212,7 @@ impl<D: Disk> Log<D> {
             noted_end: self.end.0,
             counted_end: self.open.next,
             segment: self.journaled,
+            appended_ms: self.appended_ms,
             rolls,
             files: self.segments.slots.iter().map(|slot| slot.row).collect(),
             epochs: self.epochs.clone(),
@@ -211,13 +236,16 @@ impl<D: Disk> Log<D> {
                 block: OpenBlock::new(self.end.0, self.end.1),
                 segment_base: segment.base,
                 opened_ms: segment.opened_ms,
+                first_timestamp: segment.first_timestamp,
             });
         }
         let fresh = self.fresh.back_mut().expect("pushed above");
         let (header, taken_bytes) = fresh.block.push(&mut self.chunk, batch, stamp);
         self.end = (fresh.block.next, fresh.block.chain_after);
         self.fresh_bytes += batch.len();
-        self.appended.bytes += batch.len() as u64;
+        self.appended
+            .count(batch.len() as u64, header.max_timestamp);
+        fresh.first_timestamp = self.appended.first_timestamp;
         (header, taken_bytes)
     }
 
@@ -228,18 +256,14 @@ impl<D: Disk> Log<D> {
             self.freeze();
         }
         if rolls {
-            let (base, opened_ms) = (fresh.segment_base, fresh.opened_ms);
-            self.journaled = KafkaSegment {
-                base,
-                bytes: 0,
-                opened_ms,
-            };
+            self.journaled = KafkaSegment::new(fresh.segment_base, fresh.opened_ms);
         }
         if self.open.is_empty() {
             self.needs.push_back(file);
         }
         self.journaled.bytes += fresh.block.len() as u64;
         self.journaled.opened_ms = fresh.opened_ms;
+        self.journaled.first_timestamp = fresh.first_timestamp;
         self.open.append(fresh.block);
     }
 
@@ -280,6 +304,7 @@ impl<D: Disk> Log<D> {
             self.fresh_bytes -= len;
             self.journaled.bytes += len as u64;
             self.journaled.opened_ms = fresh.opened_ms;
+            self.journaled.first_timestamp = fresh.first_timestamp;
             self.needs.push_back(file);
             let block = fresh.block;
             self.open = OpenBlock::new(block.next, block.chain_after);
@@ -296,20 +321,58 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    /// Lets the log begin where a durable frame says; returns the files that hold nothing else.
-    pub(crate) fn apply_start(&mut self, sequence: Sequence) -> Vec<SegmentSlot<D>> {
-        let Some(next) = self
-            .next_start
-            .filter(|next| next.sequence == Some(sequence))
-        else {
+    /// Lets the log begin where durable frames say; returns what that makes unneeded.
+    pub(crate) fn apply_start(&mut self, sequence: Sequence) -> Unneeded<D> {
+        let is_durable = |next: &NextStart| next.sequence.is_some_and(|at| at <= sequence);
+        let mut unneeded = Unneeded::default();
+        while let Some(next) = self.next_starts.pop_front_if(|next| is_durable(next)) {
+            self.start = next.start;
+            self.boundary = next.boundary;
+            self.epochs.advance_start(next.start);
+            self.unreadable.retain(|range| range.next > next.start);
+            if next.clears {
+                unneeded.memory_bytes += self.drop_held();
+            }
+        }
+        unneeded.files = self.take_files_below();
+        unneeded
+    }
+
+    /// Whether a start at the log's end is on its way: what is held will not be needed.
+    pub(crate) fn is_clearing(&self) -> bool {
+        self.next_starts.iter().any(|next| next.clears)
+    }
+
+    /// The files that hold nothing from the start on and are not written to.
+    pub(crate) fn take_files_below(&mut self) -> Vec<SegmentSlot<D>> {
+        if self.is_writing {
             return Vec::new();
-        };
-        self.next_start = None;
-        self.start = next.start;
-        self.boundary = next.boundary;
-        self.epochs.advance_start(next.start);
-        self.unreadable.retain(|range| range.next > next.start);
-        self.segments.take_below(next.start)
+        }
+        self.segments.take_below(self.start, self.journaled.base)
+    }
+
+    /// Forgets the frozen blocks before the start that are not on their way to a segment: recovery
+    /// begins behind them. Returns their memory.
+    fn drop_held(&mut self) -> usize {
+        let start = self.start;
+        let is_gone = |held: &Held| held.place.is_none() && held.block.next <= start;
+        // `needs` has one entry for each block: those noted but not durably so come first.
+        let noted = self.needs.len() - self.held.len() - usize::from(!self.open.is_empty());
+        let mut at = 0;
+        let mut dropped_bytes = 0;
+        while let Some(held) = self.held.get(at) {
+            if !is_gone(held) {
+                at += 1;
+                continue;
+            }
+            dropped_bytes += held.block.charged_bytes;
+            if at == 0 {
+                self.flushed = (held.block.next, held.block.chain_after);
+            }
+            self.held.remove(at);
+            self.needs.remove(noted + at);
+        }
+        dropped_bytes
     }
 
     /// Memory of its blocks.

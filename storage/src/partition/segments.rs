@@ -104,6 +104,8 @@ impl<D: Disk> Segments<D> {
             next: first,
             end: Position(PAGE as u64),
             max_timestamp: -1,
+            batch_bytes: 0,
+            written_ms: 0,
         };
         let file = Rc::new(file);
         self.is_last_lost = false;
@@ -114,30 +116,45 @@ impl<D: Disk> Segments<D> {
         file
     }
 
-    /// Takes the last file, opened again.
+    /// Takes the last file, opened again, unless the log needed it no more meanwhile.
     pub(crate) fn adopt(&mut self, file: SegmentFile<D>) {
-        if let Some(slot) = self.slots.last_mut() {
+        let same = |slot: &&mut SegmentSlot<D>| slot.row.incarnation == file.incarnation();
+        if let Some(slot) = self.slots.last_mut().filter(same) {
             slot.file.get_or_insert_with(|| Rc::new(file));
         }
     }
 
-    /// Notes a flushed block of the file with that incarnation.
-    pub(crate) fn flushed(&mut self, incarnation: Incarnation, entry: BlockEntry) {
+    /// Notes a flushed block, of so many bytes of batches, of the file with that incarnation.
+    pub(crate) fn flushed(
+        &mut self,
+        incarnation: Incarnation,
+        entry: BlockEntry,
+        batch_bytes: usize,
+        now_ms: i64,
+    ) {
         let same = |slot: &&mut SegmentSlot<D>| slot.row.incarnation == incarnation;
         if let Some(slot) = self.slots.iter_mut().rev().find(same) {
             slot.row.next = entry.next;
             slot.row.end = entry.end();
             slot.row.max_timestamp = slot.row.max_timestamp.max(entry.max_timestamp);
+            slot.row.batch_bytes += batch_bytes as u64;
+            slot.row.written_ms = now_ms;
             if let Some(file) = &slot.file {
                 file.push(entry);
             }
         }
     }
 
-    /// Takes out the files that end at or before `start`, but not the one being written to.
-    pub(crate) fn take_below(&mut self, start: Offset) -> Vec<SegmentSlot<D>> {
+    /// Takes out the files that end at or before `start`; the last one only if none of the Kafka
+    /// segment at `base`, where writing goes on, has a name yet: names are not used twice, for the
+    /// file may be on its way to the pool when the next is placed.
+    pub(crate) fn take_below(&mut self, start: Offset, base: Offset) -> Vec<SegmentSlot<D>> {
         let below = self.slots.partition_point(|slot| slot.row.next <= start);
-        let below = below.min(self.slots.len().saturating_sub(1));
+        let keeps_last = self
+            .slots
+            .last()
+            .is_some_and(|slot| slot.row.name.base == base);
+        let below = below.min(self.slots.len() - usize::from(keeps_last));
         self.slots.drain(..below).collect()
     }
 

@@ -35,6 +35,8 @@ pub(super) struct Placed {
     pub place: BlockPlace,
     /// A frame says that it is flushed; else it is announced only (S5).
     pub is_flushed: bool,
+    /// Wall clock of this start: when it was written nobody knows any more.
+    pub read_ms: i64,
 }
 
 /// One partition as the frames have it.
@@ -163,7 +165,7 @@ impl<'a> Replay<'a> {
                 Some(())
             }
             Kind::Sealed | Kind::Announced | Kind::Confirmed => {
-                partition.take_block(fragment, &payload)
+                partition.take_block(fragment, &payload, self.now_ms)
             }
             Kind::Roll => {
                 partition.roll(fragment.base, self.now_ms);
@@ -212,8 +214,10 @@ impl Partition {
                     self.row.producers.note(&header, now_ms);
                 }
                 self.row.noted_end = header.next();
+                self.row.appended_ms = now_ms;
             }
-            self.count(header.base, header.next(), header.size_bytes as u64);
+            let (bytes, timestamp) = (header.size_bytes as u64, header.max_timestamp);
+            self.count((header.base, header.next()), bytes, timestamp);
         }
         let Fragment {
             base,
@@ -241,13 +245,14 @@ impl Partition {
         );
     }
 
-    fn take_block(&mut self, fragment: &Fragment, payload: &[u8]) -> Option<()> {
+    fn take_block(&mut self, fragment: &Fragment, payload: &[u8], now_ms: i64) -> Option<()> {
         let (place_bytes, rest) = payload.split_at_checked(PLACE_BYTES)?;
         let place = BlockPlace::decode(&mut Reader(place_bytes))?;
         if fragment.kind == Kind::Announced {
             let delta = Delta::decode(&mut Reader(rest))?;
-            self.take_delta(&delta, fragment.next);
-            self.count(fragment.base, fragment.next, u64::from(place.payload_bytes));
+            self.take_delta(&delta, fragment.next, now_ms);
+            let (bytes, timestamp) = (u64::from(place.payload_bytes), place.max_timestamp);
+            self.count((fragment.base, fragment.next), bytes, timestamp);
         }
         let Fragment {
             base,
@@ -263,12 +268,13 @@ impl Partition {
             chain_after,
             place,
             is_flushed,
+            read_ms: now_ms,
         };
         self.placed.insert(base, placed);
         Some(())
     }
 
-    fn take_delta(&mut self, delta: &Delta, next: Offset) {
+    fn take_delta(&mut self, delta: &Delta, next: Offset, now_ms: i64) {
         for (epoch, base) in delta.epochs.entries() {
             self.row.epochs.note(*epoch, *base);
         }
@@ -282,12 +288,15 @@ impl Partition {
                     .note_sent(id, producer.epoch, producer.seen_ms, sent);
             }
         }
-        self.row.noted_end = self.row.noted_end.max(next);
+        if self.row.noted_end < next {
+            self.row.noted_end = next;
+            self.row.appended_ms = now_ms;
+        }
     }
 
-    fn count(&mut self, base: Offset, next: Offset, bytes: u64) {
+    fn count(&mut self, (base, next): (Offset, Offset), bytes: u64, max_timestamp: i64) {
         if base >= self.row.counted_end {
-            self.row.segment.bytes += bytes;
+            self.row.segment.count(bytes, max_timestamp);
             self.row.counted_end = next;
         }
     }
@@ -295,11 +304,7 @@ impl Partition {
     fn roll(&mut self, base: Offset, now_ms: i64) {
         self.rolls.insert(base);
         if base >= self.row.counted_end {
-            self.row.segment = KafkaSegment {
-                base,
-                bytes: 0,
-                opened_ms: now_ms,
-            };
+            self.row.segment = KafkaSegment::new(base, now_ms);
         }
     }
 

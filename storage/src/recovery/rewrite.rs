@@ -185,8 +185,9 @@ async fn seal_tail<D: Disk>(
             .await
             .0;
         written.map_err(io_at(current.path()))?;
+        let (entry, batch_bytes) = (held.entry(position, len as u32), held.block.len());
         log.segments
-            .flushed(current.incarnation(), held.entry(position, len as u32));
+            .flushed(current.incarnation(), entry, batch_bytes, row.appended_ms);
         file = Some(current);
     }
     walked.row.files = log.segments.slots.iter().map(|slot| slot.row).collect();

@@ -10,7 +10,7 @@ use crate::{
     batch::batches,
     disk::Disk,
     hash::ChainHash,
-    journal::row::{FileRow, Row, UnreadableRange},
+    journal::row::{FileRow, KafkaSegment, Row, UnreadableRange},
     segment::{BlockEntry, SegmentFile, partition_dir},
     types::{LeaderEpoch, Offset, Position, TopicPartition},
 };
@@ -232,12 +232,16 @@ impl<D: Disk> Walker<'_, D> {
                 next: base,
                 end: place.position,
                 max_timestamp: -1,
+                batch_bytes: 0,
+                written_ms: placed.read_ms,
             });
         }
         if let Some(file) = files.last_mut() {
             file.next = placed.next;
             file.end = Position(place.position.0 + u64::from(place.block_bytes));
             file.max_timestamp = file.max_timestamp.max(place.max_timestamp);
+            file.batch_bytes += u64::from(place.payload_bytes);
+            file.written_ms = placed.read_ms;
         }
     }
 
@@ -298,15 +302,15 @@ impl<D: Disk> Walker<'_, D> {
         let Partition { mut row, rolls, .. } = self.partition;
         row.epochs.truncate(end.0);
         row.producers.truncate(end.0);
-        // Files below the start went when it was durable (S6).
-        let last = row.files.len().saturating_sub(1);
+        // Files below the start went when it was durable, the last one perhaps too (S6). Where it
+        // did not it goes now: no name is in use before the sweep.
         let below = row.files.partition_point(|file| file.next <= row.start);
-        row.files.drain(..below.min(last));
+        row.files.drain(..below);
         (row.noted_end, row.counted_end) = (end.0, end.0);
         row.rolls = rolls.into_iter().filter(|base| *base <= end.0).collect();
         if row.segment.base > end.0 {
-            row.segment.base = row.rolls.last().copied().unwrap_or(end.0);
-            row.segment.bytes = 0;
+            let base = row.rolls.last().copied().unwrap_or(end.0);
+            row.segment = KafkaSegment::new(base, row.segment.opened_ms);
         }
         Walked {
             tp: self.tp,

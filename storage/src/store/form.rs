@@ -18,6 +18,10 @@ use crate::{
 };
 use std::rc::Rc;
 
+/// Notes of no partition that go together: a thousand topics may be deleted at once, and what does
+/// not fit the journal's smallest file would never be written.
+const NOTES_MAX: usize = 256;
+
 /// What the next frame will carry.
 struct Draft<D: Disk> {
     parts: Vec<Part<D>>,
@@ -148,9 +152,14 @@ impl<D: Disk, C: Clock> Store<D, C> {
 
     fn draft_copies(&self, draft: &mut Draft<D>) {
         let mut queues = self.queues.borrow_mut();
-        let notes = &mut queues.notes;
-        if !draft.add_notes(None, notes) {
-            return;
+        while !queues.notes.is_empty() {
+            let together = queues.notes.len().min(NOTES_MAX);
+            let more = queues.notes.split_off(together);
+            let fits = draft.add_notes(None, &mut queues.notes);
+            queues.notes.extend(more);
+            if !fits {
+                return;
+            }
         }
         while let Some(partition) = queues.copies.front() {
             let len = partition.log.borrow().open.len();
@@ -358,10 +367,9 @@ impl<D: Disk> Filling<'_, D> {
         {
             direct.sequence = Some(self.sequence);
         }
-        if says(Kind::Start)
-            && let Some(next) = &mut log.next_start
-        {
-            next.sequence = Some(self.sequence);
+        if says(Kind::Start) {
+            let formed = log.next_starts.iter_mut();
+            formed.for_each(|next| _ = next.sequence.get_or_insert(self.sequence));
         }
         drop(log);
         let end = partition.progress.durable_end();

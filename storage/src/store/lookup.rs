@@ -132,7 +132,13 @@ impl<D: Disk, C: Clock> Store<D, C> {
         timestamp_ms: i64,
         is_match: impl Fn(&BatchHeader) -> bool,
     ) -> Result<Option<TimestampedOffset>, ReadError> {
-        let (file, _) = self.segment_file(partition, at).await?;
+        let next = partition.log.borrow().segments.slots[at].row.next;
+        // A file that retention took while it was being opened holds no answer any more.
+        let is_gone = || next <= partition.log.borrow().start || partition.is_dropped.get();
+        let (file, _) = match self.segment_file(partition, at).await {
+            Err(_) if is_gone() => return Ok(None),
+            other => other?,
+        };
         let start = partition.log.borrow().start;
         let is_late =
             |entry: &BlockEntry| entry.next > start && entry.max_timestamp >= timestamp_ms;

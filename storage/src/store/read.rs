@@ -120,9 +120,31 @@ impl<D: Disk, C: Clock> Store<D, C> {
             match self.read_step(&partition, &mut cursor).await {
                 Ok(true) => {}
                 // Damage further on is the next read's answer: what was found first is good.
-                Err(error) if cursor.data.bytes == 0 => return Err(error),
+                Err(error) if cursor.data.bytes == 0 => {
+                    return Err(self.explained(&partition, cursor.from, error));
+                }
                 Ok(false) | Err(_) => return Ok(joined(cursor.data)),
             }
+        }
+    }
+
+    /// The log may have come to begin behind `from` while a file was being opened or read, and the
+    /// file be gone, or in another use: then that is what happened, not damage.
+    pub(super) fn explained(
+        &self,
+        partition: &Partition<D>,
+        from: Offset,
+        error: ReadError,
+    ) -> ReadError {
+        let start = partition.log.borrow().start;
+        if from >= start && !partition.is_dropped.get() {
+            return error;
+        }
+        ReadError::OutOfRange {
+            tp: partition.tp,
+            asked: from,
+            start,
+            end: partition.progress.durable_end(),
         }
     }
 
@@ -155,7 +177,21 @@ impl<D: Disk, C: Clock> Store<D, C> {
     ) -> Result<bool, ReadError> {
         let (from, until) = (cursor.from, cursor.until);
         let (bytes_left, at_least_one) = (cursor.bytes_left, cursor.at_least_one);
-        let place = partition.log.borrow().place_of(from);
+        let (tp, asked) = (partition.tp, from);
+        let place = {
+            let log = partition.log.borrow();
+            // Between two steps the start may have moved on: what follows it is no answer.
+            if from < log.start || partition.is_dropped.get() {
+                let (start, end) = (log.start, until);
+                return Err(ReadError::OutOfRange {
+                    tp,
+                    asked,
+                    start,
+                    end,
+                });
+            }
+            log.place_of(from)
+        };
         match place {
             Place::File(at) => match self.sealed(partition, at, from).await? {
                 Sealed::Gap(next) => Ok(cursor.take(Vec::new(), 0, Some(next))),

@@ -55,7 +55,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
         let Some(first) = log.held.front() else {
             return;
         };
-        if log.is_writing || log.direct.is_some() {
+        if log.is_writing || log.direct.is_some() || log.is_clearing() {
             return;
         }
         let (base, first_len) = (first.segment_base, first.block.sealed_len());
@@ -371,12 +371,8 @@ fn roll<D: Disk>(partition: &Partition<D>, log: &mut Log<D>) {
     let Some(fresh) = log.fresh.front() else {
         return;
     };
-    let (base, opened_ms) = (fresh.segment_base, fresh.opened_ms);
-    log.journaled = KafkaSegment {
-        base,
-        bytes: 0,
-        opened_ms,
-    };
+    let base = fresh.segment_base;
+    log.journaled = KafkaSegment::new(base, fresh.opened_ms);
     let fragment = Fragment::plain(Kind::Roll, partition.tp, base, base);
     log.notes.push(Note {
         fragment,

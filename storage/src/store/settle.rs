@@ -9,7 +9,7 @@ use crate::{
     disk::{Clock, Disk},
     housekeeper::Job,
     journal::{Flight, Touched, fragment::Kind, frame::Sequence},
-    partition::Partition,
+    partition::{Partition, Unneeded},
     types::Offset,
 };
 use bytes::Bytes;
@@ -81,17 +81,16 @@ impl<D: Disk, C: Clock> Store<D, C> {
             log.needs.drain(..placed);
         }
         let unneeded = log.apply_start(sequence);
+        let is_freed = unneeded.memory_bytes > 0;
         let is_announced = log.direct.as_mut().is_some_and(|direct| {
             direct.is_announced |= direct.sequence == Some(sequence);
             direct.is_announced && direct.is_written
         });
         drop(log);
-        if placed > 0 {
+        if placed > 0 || is_freed {
             self.repin(&partition);
         }
-        if !unneeded.is_empty() {
-            self.discard(&partition, unneeded);
-        }
+        self.give_up(&partition, unneeded);
         partition.progress.wake_start();
         self.advance(&partition, end);
         if is_announced {
@@ -200,7 +199,9 @@ impl<D: Disk, C: Clock> Store<D, C> {
             log.notes.push(note);
             log.flushed = (held.block.next, held.block.chain_after);
             let entry = held.entry(place.position, place.block_bytes);
-            log.segments.flushed(place.incarnation, entry);
+            let batch_bytes = held.block.len();
+            log.segments
+                .flushed(place.incarnation, entry, batch_bytes, now_ms);
             self.charge(-(held.block.charged_bytes as isize));
             self.count(|counters| match held.is_direct {
                 true => counters.direct_writes += 1,
@@ -208,12 +209,41 @@ impl<D: Disk, C: Clock> Store<D, C> {
             });
         }
         let holds_more = !log.held.is_empty();
+        // They may hold nothing but what a start that came meanwhile has hidden.
+        let files = log.take_files_below();
         drop(log);
+        self.discard(partition, files);
         if holds_more {
             self.queue_seal(partition);
         }
         self.mark_dirty(partition);
         self.tell_room();
+    }
+
+    /// Gives back what a log that begins later now does not need.
+    fn give_up(&self, partition: &Rc<Partition<D>>, unneeded: Unneeded<D>) {
+        let Unneeded {
+            files,
+            memory_bytes,
+        } = unneeded;
+        let mut log = partition.log.borrow_mut();
+        // A file that came ahead for the Kafka segment that is gone would never be used.
+        let early = match log.segments.slots.is_empty() {
+            true => log.segments.next.take(),
+            false => None,
+        };
+        drop(log);
+        self.discard(partition, files);
+        if let Some((_, file)) = early {
+            self.discard_file(file.path());
+        }
+        if memory_bytes > 0 {
+            self.charge(-(memory_bytes as isize));
+            // Batches behind a roll may have waited for the blocks before them to be sealed.
+            self.queue_seal(partition);
+            self.mark_dirty(partition);
+            self.tell_room();
+        }
     }
 
     pub(super) fn tell_room(&self) {

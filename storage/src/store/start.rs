@@ -1,15 +1,19 @@
-//! Moving a log's start (DeleteRecords, and later retention): a frame like any other change, and
+//! Moving a log's start, for DeleteRecords and for retention: a frame like any other change, and
 //! nothing is answered, hidden or unlinked before it is durable (S6).
 
 use super::{Store, error::StartError};
 use crate::{
     disk::{Clock, Disk},
     hash::ChainHash,
-    journal::fragment::{Fragment, Kind},
-    partition::{Log, NextStart, Note},
+    journal::{
+        fragment::{Fragment, Kind},
+        row::KafkaSegment,
+    },
+    partition::{Log, NextStart, Note, Partition},
+    retention::{Ends, Retention, Retired, start_after},
     types::{Offset, TopicPartition},
 };
-use std::{future::poll_fn, task::Poll};
+use std::{future::poll_fn, rc::Rc, task::Poll};
 
 impl<D: Disk, C: Clock> Store<D, C> {
     /// Lets the log begin at `start`, which must not lie beyond the durable end; returns the start
@@ -19,16 +23,15 @@ impl<D: Disk, C: Clock> Store<D, C> {
         tp: TopicPartition,
         start: Offset,
     ) -> Result<Offset, StartError> {
-        let end = self.bounds(tp).high_watermark;
-        let Some(partition) = self.partition(tp).filter(|_| start <= end) else {
-            return Err(StartError::OutOfRange {
-                tp,
-                asked: start,
-                end,
-            });
+        let bounds = self.bounds(tp);
+        if start > bounds.high_watermark {
+            let (asked, end) = (start, bounds.high_watermark);
+            return Err(StartError::OutOfRange { tp, asked, end });
+        }
+        let Some(partition) = self.partition(tp) else {
+            return Ok(bounds.log_start);
         };
-        plan_start(&mut partition.log.borrow_mut(), tp, start);
-        self.mark_dirty(&partition);
+        self.plan_start(&partition, start);
         poll_fn(|cx| {
             let now = partition.log.borrow().start;
             if now >= start {
@@ -41,24 +44,86 @@ impl<D: Disk, C: Clock> Store<D, C> {
         })
         .await
     }
-}
 
-fn plan_start<D: Disk>(log: &mut Log<D>, tp: TopicPartition, start: Offset) {
-    let planned = log.next_start.map_or(log.start, |next| next.start);
-    if start > planned {
-        let boundary = boundary_of(log, start);
-        log.next_start = Some(NextStart {
+    /// Begins to forget what a topic's limits no longer keep; says what. Nothing waits for it, and
+    /// the next check finds it done.
+    pub fn retain(&self, tp: TopicPartition, limits: Retention) -> Retired {
+        let Some(partition) = self.partition(tp) else {
+            return Retired::default();
+        };
+        let planned = {
+            let log = partition.log.borrow();
+            // One at a time: what is on its way would be counted again.
+            let is_fenced = self.config.fence.check().is_err();
+            if is_fenced || !log.next_starts.is_empty() {
+                return Retired::default();
+            }
+            let ends = Ends {
+                durable: partition.progress.durable_end(),
+                appended: log.end.0,
+            };
+            start_after(&log.extents(), ends, limits, self.clock.wall_ms())
+        };
+        match planned {
+            Some((start, retired)) if self.plan_start(&partition, start) => retired,
+            _ => Retired::default(),
+        }
+    }
+
+    /// The partitions that have data, in no particular order.
+    pub fn partitions(&self) -> Vec<TopicPartition> {
+        self.partitions.borrow().keys().copied().collect()
+    }
+
+    /// Has the next frame say that the log begins at `start`; false if it does already.
+    fn plan_start(&self, partition: &Rc<Partition<D>>, start: Offset) -> bool {
+        let mut log = partition.log.borrow_mut();
+        let planned = log.next_starts.back().map_or(log.start, |next| next.start);
+        if start <= planned {
+            return false;
+        }
+        // With nothing fresh and nothing direct on its way all of the log is in frames.
+        let clears = start == log.end.0 && start == partition.progress.durable_end();
+        if clears {
+            roll_at_end(&mut log, partition.tp, self.clock.wall_ms());
+        }
+        let boundary = boundary_of(&log, start);
+        log.next_starts.push_back(NextStart {
             start,
             boundary,
+            clears,
             sequence: None,
         });
-        let mut fragment = Fragment::plain(Kind::Start, tp, start, boundary.0);
+        let mut fragment = Fragment::plain(Kind::Start, partition.tp, start, boundary.0);
         fragment.chain_after = boundary.1;
         log.notes.push(Note {
             fragment,
             payload: Vec::new(),
         });
+        drop(log);
+        self.mark_dirty(partition);
+        true
     }
+}
+
+/// Begins an empty Kafka segment at the log's end, so that all of its files may go: Kafka's active
+/// segment is rolled before it is deleted.
+fn roll_at_end<D: Disk>(log: &mut Log<D>, tp: TopicPartition, now_ms: i64) {
+    let end = log.end.0;
+    assert!(
+        log.fresh.is_empty() && log.direct.is_none(),
+        "a log that is durable to its end has nothing on its way there"
+    );
+    log.freeze();
+    if log.journaled.base == end {
+        return;
+    }
+    log.journaled = KafkaSegment::new(end, now_ms);
+    log.appended = log.journaled;
+    log.notes.push(Note {
+        fragment: Fragment::plain(Kind::Roll, tp, end, end),
+        payload: Vec::new(),
+    });
 }
 
 /// The last block boundary known in memory at or before `start`, and the chain there. Within the

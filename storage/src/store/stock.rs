@@ -176,7 +176,9 @@ impl<D: Disk, C: Clock> Store<D, C> {
             return;
         };
         if partition.is_dropped.get() {
-            return self.discard_file(&file.path);
+            // Its directory may have been made anew for it.
+            let topic = partition.tp.topic;
+            return self.ask(Job::RemoveTopic { topic });
         }
         let disk = self.disk.clone();
         self.begun.borrow_mut().push(Box::pin(async move {
@@ -197,10 +199,18 @@ impl<D: Disk, C: Clock> Store<D, C> {
     ) {
         match opened {
             Ok(file) => {
+                let path = file.path().to_owned();
                 let mut log = partition.log.borrow_mut();
                 log.segments.is_waiting = false;
-                log.segments.next = Some((name, file));
+                let is_wanted = name.base == log.journaled.base
+                    || log.held.iter().any(|held| held.segment_base == name.base);
+                if is_wanted {
+                    log.segments.next = Some((name, file));
+                }
                 drop(log);
+                if !is_wanted {
+                    self.discard_file(&path);
+                }
                 self.queue_seal(partition);
                 self.mark_dirty(partition);
             }

@@ -123,7 +123,8 @@ impl Step {
             (Ok(_), None, None) => unreachable!("every partition that was found is probed"),
         };
         if let Some(refusal) = failure {
-            return PartitionResponse::empty(index, refusal.code);
+            let code = locate::told(&self.wanted.topic, refusal.code);
+            return PartitionResponse::empty(index, code);
         }
         let diverging = self.probed.as_ref().and_then(|probed| probed.diverging);
         PartitionResponse {
