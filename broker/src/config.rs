@@ -3,7 +3,9 @@
 
 pub mod address;
 pub mod describe;
+pub mod layers;
 pub mod memory;
+pub mod resource;
 pub mod source;
 pub mod table;
 pub mod topic;
@@ -66,8 +68,6 @@ pub struct Config {
     pub memory_fetch_bytes: u64,
     /// Largest request.
     pub request_max_bytes: u32,
-    /// Connections to the node.
-    pub max_connections: u32,
     /// Requests read ahead on one connection.
     pub max_in_flight_requests: u32,
     /// An idle connection is closed after this.
@@ -139,7 +139,6 @@ impl Config {
             memory_cache_bytes: read.number("memory.cache.bytes"),
             memory_fetch_bytes: read.number("memory.fetch.bytes"),
             request_max_bytes: read.number("socket.request.max.bytes"),
-            max_connections: read.number("max.connections"),
             max_in_flight_requests: read.number("max.in.flight.requests.per.connection"),
             connection_max_idle: read.milliseconds("connections.max.idle.ms"),
             connection_progress_timeout: read.milliseconds("connection.progress.timeout.ms"),

@@ -31,6 +31,8 @@ use crate::{
     stats::ShardStats,
 };
 
+pub mod administration;
+pub mod alter_configs;
 pub mod api_versions;
 pub mod create_partitions;
 pub mod create_topics;
@@ -39,7 +41,9 @@ pub mod delete_topics;
 pub mod describe_cluster;
 pub mod describe_configs;
 pub mod fetch;
+pub mod incremental_alter_configs;
 pub mod init_producer_id;
+pub mod list_config_resources;
 pub mod list_offsets;
 pub mod locate;
 pub mod lookup;
@@ -148,7 +152,7 @@ pub async fn answer(
             context.stats.fetch_requests.add(1);
             fetch::answer(context, client, header, body).await
         }
-        ApiKey::ApiVersions => api_versions::answer(&request),
+        ApiKey::ApiVersions => api_versions::answer(&request, &router.image()),
         ApiKey::Metadata => {
             let asked = decode(header, body)?;
             let auto_create = context.config.auto_create_topics.then_some(control);
@@ -173,34 +177,7 @@ pub async fn answer(
                 &init_producer_id::answer(&asked, &context.producer_ids, control).await,
             )
         }
-        ApiKey::CreateTopics => reply(
-            header,
-            &create_topics::answer(decode(header, body)?, control).await,
-        ),
-        ApiKey::DeleteTopics => {
-            let asked = decode(header, body)?;
-            reply(
-                header,
-                &delete_topics::answer(header.version, asked, control).await,
-            )
-        }
-        ApiKey::DeleteRecords => reply(
-            header,
-            &delete_records::answer(decode(header, body)?, router).await,
-        ),
-        ApiKey::CreatePartitions => reply(
-            header,
-            &create_partitions::answer(decode(header, body)?, control).await,
-        ),
-        ApiKey::DescribeCluster => reply(
-            header,
-            &describe_cluster::answer(&decode(header, body)?, &router.image(), client.listener),
-        ),
-        ApiKey::DescribeConfigs => {
-            let (asked, settings) = (decode(header, body)?, &context.config.settings);
-            let described = describe_configs::answer(asked, &router.image(), settings);
-            reply(header, &described)
-        }
+        _ => administration::answer(context, client, &request).await,
     }
 }
 

@@ -12,7 +12,11 @@ use std::{
 
 use spate_storage::types::{LeaderEpoch, PartitionIndex, ShardId, TopicId, TopicPartition};
 
-use crate::config::topic::TopicConfig;
+use crate::config::{
+    layers::{Layers, Texts},
+    source::Settings,
+    topic::TopicConfig,
+};
 
 pub mod brokers;
 
@@ -73,6 +77,38 @@ impl TopicImage {
     }
 }
 
+/// Settings that change while the broker runs, but for the topics'.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Configs {
+    /// The broker's.
+    pub broker: Layers,
+    /// Of groups that have some of their own.
+    pub groups: BTreeMap<String, Texts>,
+    /// Of subscriptions to clients' metrics.
+    pub client_metrics: BTreeMap<String, Texts>,
+}
+
+impl Configs {
+    /// Nothing set since the start.
+    #[must_use]
+    pub fn started_with(settings: Settings) -> Configs {
+        Configs {
+            broker: Layers::started_with(settings),
+            groups: BTreeMap::new(),
+            client_metrics: BTreeMap::new(),
+        }
+    }
+}
+
+/// Where the metadata log stood when an image was made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct MetadataEnd {
+    /// The offset after its last record.
+    pub offset: i64,
+    /// The epoch of its leadership: the number of this start.
+    pub epoch: i32,
+}
+
 /// All that a shard knows of the world outside its own logs.
 #[derive(Clone, Debug)]
 pub struct Image {
@@ -84,6 +120,10 @@ pub struct Image {
     pub node: NodeInfo,
     /// Its shards as brokers of their own, where they have ports of their own.
     aliases: Arc<[NodeInfo]>,
+    /// Settings that change while the broker runs.
+    pub configs: Arc<Configs>,
+    /// Where the metadata log stood.
+    pub metadata: MetadataEnd,
     topics_by_name: BTreeMap<Arc<str>, Arc<TopicImage>>,
     topics_by_id: HashMap<TopicId, Arc<TopicImage>>,
 }
@@ -113,6 +153,8 @@ impl Image {
             cluster_id,
             node,
             aliases: Arc::new([]),
+            configs: Arc::new(Configs::started_with(Settings::default())),
+            metadata: MetadataEnd::default(),
             topics_by_name,
             topics_by_id,
         }
@@ -122,6 +164,16 @@ impl Image {
     #[must_use]
     pub fn with_aliases(self, aliases: Arc<[NodeInfo]>) -> Image {
         Image { aliases, ..self }
+    }
+
+    /// The same image with these settings, made when the metadata log stood there.
+    #[must_use]
+    pub fn with_configs(self, configs: Arc<Configs>, metadata: MetadataEnd) -> Image {
+        Image {
+            configs,
+            metadata,
+            ..self
+        }
     }
 
     /// The topic of this name.

@@ -6,6 +6,8 @@
 //! They go to standard error, so that standard output stays for what a command prints. A warning
 //! that a client can cause goes through a [`WarnLimiter`]: no peer may fill a disk with our log.
 
+pub mod levels;
+
 use std::{
     cell::Cell,
     io::{self, IsTerminal as _},
@@ -46,7 +48,7 @@ pub fn start(level: &str) -> Result<(), LevelError> {
     };
     let filter = EnvFilter::try_new(&directives).map_err(|error| LevelError {
         source_name,
-        directives,
+        directives: directives.clone(),
         error,
     })?;
     let subscriber = tracing_subscriber::fmt()
@@ -57,9 +59,14 @@ pub fn start(level: &str) -> Result<(), LevelError> {
         // A log that cannot be written (a full disk) would else be reported by `eprintln!`, which
         // panics when that fails too, and takes the thread along.
         .log_internal_errors(false)
-        .finish();
+        .with_filter_reloading();
+    let handle = subscriber.reload_handle();
+    let subscriber = subscriber.finish();
     // A second call, from another test of the same process, keeps the first one's subscriber.
-    drop(tracing::subscriber::set_global_default(subscriber));
+    if tracing::subscriber::set_global_default(subscriber).is_ok() {
+        let reload = move |filter| handle.reload(filter).is_ok();
+        levels::begin(&directives, Box::new(reload));
+    }
     Ok(())
 }
 

@@ -7,6 +7,7 @@ mod config;
 mod connection;
 mod control;
 mod disk;
+mod features;
 mod handler;
 mod image;
 mod logging;

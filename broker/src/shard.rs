@@ -226,7 +226,9 @@ impl Shard {
 
     fn admit(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, listener: Listener) {
         self.stats.connections_accepted.add(1);
-        let limit = u64::from(self.config.max_connections);
+        let image = self.context.router.image();
+        let limit = image.configs.broker.number("max.connections");
+        let limit = u64::try_from(limit).unwrap_or(u64::MAX);
         let open = self.all_stats.connections_open();
         if open >= limit {
             self.stats.connections_refused.add(1);

@@ -10,9 +10,9 @@ use kafka_protocol::protocol::{Decodable, Encodable};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use spate_net::kafka::api::{
-    Call, Message, api_versions, create_partitions, create_topics, decode_request, delete_records,
-    delete_topics, describe_cluster, describe_configs, init_producer_id, list_offsets, metadata,
-    offset_for_leader_epoch,
+    Call, Message, alter_configs, api_versions, create_partitions, create_topics, decode_request,
+    delete_records, delete_topics, describe_cluster, describe_configs, incremental_alter_configs,
+    init_producer_id, list_config_resources, list_offsets, metadata, offset_for_leader_epoch,
 };
 use spate_net::kafka::primitives::Writer;
 use spate_net::kafka::shape::{Kind, Part, Shape, check};
@@ -150,6 +150,31 @@ const DESCRIBE_CONFIGS: Shape = &[
             Part::since(3, Kind::Fixed(1)),
             Part::since(3, Kind::NullableText(3)),
         ])),
+    ])),
+];
+const ALTER_CONFIGS: Shape = &[
+    Part::always(Kind::Fixed(4)),
+    Part::always(Kind::List(&[
+        Part::always(Kind::Fixed(2)),
+        Part::always(Kind::NullableText(0)),
+        Part::always(Kind::Fixed(1)),
+        Part::always(Kind::Text),
+    ])),
+];
+const INCREMENTAL_ALTER_CONFIGS: Shape = &[
+    Part::always(Kind::Fixed(4)),
+    Part::always(Kind::List(&[
+        Part::always(Kind::Fixed(2)),
+        Part::always(Kind::NullableText(0)),
+        Part::always(Kind::Fixed(1)),
+        Part::always(Kind::Text),
+    ])),
+];
+const LIST_CONFIG_RESOURCES: Shape = &[
+    Part::always(Kind::Fixed(6)),
+    Part::always(Kind::List(&[
+        Part::always(Kind::Text),
+        Part::since(1, Kind::Fixed(1)),
     ])),
 ];
 
@@ -387,6 +412,31 @@ fn describe_configs_agrees_in_every_version() {
     use their::{DescribeConfigsRequest, DescribeConfigsResponse};
     type Request = describe_configs::DescribeConfigsRequest;
     check_api::<Request, DescribeConfigsRequest, DescribeConfigsResponse>(DESCRIBE_CONFIGS);
+}
+
+#[test]
+fn alter_configs_agrees_in_every_version() {
+    use their::{AlterConfigsRequest, AlterConfigsResponse};
+    type Request = alter_configs::AlterConfigsRequest;
+    check_api::<Request, AlterConfigsRequest, AlterConfigsResponse>(ALTER_CONFIGS);
+}
+
+#[test]
+fn incremental_alter_configs_agrees_in_every_version() {
+    use their::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
+    type Request = incremental_alter_configs::IncrementalAlterConfigsRequest;
+    check_api::<Request, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse>(
+        INCREMENTAL_ALTER_CONFIGS,
+    );
+}
+
+#[test]
+fn list_config_resources_agrees_in_every_version() {
+    use their::{ListConfigResourcesRequest, ListConfigResourcesResponse};
+    type Request = list_config_resources::ListConfigResourcesRequest;
+    check_api::<Request, ListConfigResourcesRequest, ListConfigResourcesResponse>(
+        LIST_CONFIG_RESOURCES,
+    );
 }
 
 #[test]

@@ -25,6 +25,10 @@ pub enum Source {
     Flag(&'static str),
     /// `--set`.
     Set,
+    /// A client, for all brokers of the cluster.
+    Cluster,
+    /// A client, for this broker.
+    Broker,
 }
 
 impl fmt::Display for Source {
@@ -35,6 +39,8 @@ impl fmt::Display for Source {
             Source::Environment(variable) => write!(f, "environment variable {variable}"),
             Source::Flag(flag) => f.write_str(flag),
             Source::Set => f.write_str("--set"),
+            Source::Cluster => f.write_str("set for all brokers"),
+            Source::Broker => f.write_str("set for this broker"),
         }
     }
 }

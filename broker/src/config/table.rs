@@ -4,9 +4,12 @@
 //! A setting that Kafka has too bears Kafka's key and, but where the meaning says otherwise,
 //! Kafka's default. No key may be a dotted prefix of another: TOML could not hold both.
 
-use super::value::{
-    Kind, Setting,
-    Unit::{Bytes, Microseconds, Milliseconds, None as NoUnit},
+use super::{
+    resource::TOPIC_ONLY,
+    value::{
+        Kind, Setting,
+        Unit::{Bytes, Microseconds, Milliseconds, None as NoUnit},
+    },
 };
 
 const INT_MAX: i64 = i32::MAX as i64;
@@ -20,6 +23,7 @@ const GIB: i64 = 1 << 30;
 pub const LARGEST_BATCH_BYTES: i64 = 32 * MIB - 64 * KIB;
 
 const NO_EFFECT: &str = "no effect: accepted because Kafka's tools set it.";
+const NO_TIERS: &str = "no effect: nothing is kept in a remote tier.";
 
 /// Every setting, in the order in which `spate config` shows them.
 pub const SETTINGS: &[&[Setting]] = &[
@@ -109,6 +113,7 @@ const LIMITS: &[Setting] = &[
     Setting::int("socket.request.max.bytes", 100 * MIB, KIB, INT_MAX, Bytes)
         .means("Largest request; a longer one closes its connection."),
     Setting::int("max.connections", 16_384, 1, 10_000_000, NoUnit)
+        .dynamic()
         .means("Connections to this node; more are closed at once. Kafka's default is no limit."),
     Setting::int(
         "max.in.flight.requests.per.connection",
@@ -221,9 +226,11 @@ const TOPIC_DEFAULTS: &[Setting] = &[
         .means("A segment rolls at this size."),
     Setting::int("log.roll.ms", 604_800_000, 1, LONG_MAX, Milliseconds)
         .topic("segment.ms")
+        .unset_in_kafka()
         .means("A segment rolls at this age."),
     Setting::int("log.retention.ms", 604_800_000, -1, LONG_MAX, Milliseconds)
         .topic("retention.ms")
+        .unset_in_kafka()
         .means("Records older than this are deleted; -1: never."),
     Setting::int("log.retention.bytes", -1, i64::MIN, LONG_MAX, Bytes)
         .topic("retention.bytes")
@@ -286,9 +293,11 @@ const COMPATIBLE: &[Setting] = &[
         .means(NO_EFFECT),
     Setting::int("log.flush.interval.ms", LONG_MAX, 0, LONG_MAX, Milliseconds)
         .topic("flush.ms")
+        .unset_in_kafka()
         .means(NO_EFFECT),
     Setting::int("log.roll.jitter.ms", 0, 0, LONG_MAX, Milliseconds)
         .topic("segment.jitter.ms")
+        .unset_in_kafka()
         .means(NO_EFFECT),
     Setting::int("compression.gzip.level", -1, -1, 9, NoUnit)
         .topic("compression.gzip.level")
@@ -299,6 +308,12 @@ const COMPATIBLE: &[Setting] = &[
     Setting::int("compression.zstd.level", 3, -131_072, 22, NoUnit)
         .topic("compression.zstd.level")
         .means(NO_EFFECT),
+    Setting::int("log.local.retention.ms", -2, -2, LONG_MAX, Milliseconds)
+        .topic("local.retention.ms")
+        .means(NO_TIERS),
+    Setting::int("log.local.retention.bytes", -2, -2, LONG_MAX, Bytes)
+        .topic("local.retention.bytes")
+        .means(NO_TIERS),
     Setting::bool("log.preallocate", false)
         .topic("preallocate")
         .means(NO_EFFECT),
@@ -318,10 +333,18 @@ pub fn broker_setting(key: &str) -> Option<&'static Setting> {
     settings().find(|setting| setting.key == key)
 }
 
+/// All rows that topics have, by the topic's key.
+pub fn topic_settings() -> impl Iterator<Item = (&'static str, &'static Setting)> {
+    let rows = settings().chain(TOPIC_ONLY);
+    rows.filter_map(|setting| setting.topic_key.map(|key| (key, setting)))
+}
+
 /// The row of a topic's key.
 #[must_use]
 pub fn topic_setting(key: &str) -> Option<&'static Setting> {
-    settings().find(|setting| setting.topic_key == Some(key))
+    topic_settings()
+        .find(|(topic_key, _)| *topic_key == key)
+        .map(|(_, setting)| setting)
 }
 
 /// The environment variable of a key: `num.partitions` is `SPATE_NUM_PARTITIONS`.

@@ -49,6 +49,10 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// Any of these words, with commas between; none is a value too.
     List(&'static [&'static str]),
+    /// Any texts, with commas between.
+    FreeList,
+    /// PARTITION:BROKER pairs with commas between, or `*` for all.
+    Replicas,
     /// HOST:PORT, also written PLAINTEXT://HOST:PORT; may be empty if the default is.
     Address,
 }
@@ -92,6 +96,12 @@ pub struct Setting {
     pub unit: Unit,
     /// What it means, in a sentence.
     pub meaning: &'static str,
+    /// Whether it may be changed while the broker runs; what topics may have of their own always
+    /// may.
+    pub dynamic: bool,
+    /// Whether Kafka leaves the broker's key unset and takes the value from another: then there is
+    /// no default among a topic's synonyms.
+    pub unset_in_kafka: bool,
 }
 
 /// A text that is no value of its setting.
@@ -117,6 +127,8 @@ impl Setting {
             default: Value::Int(default),
             unit,
             meaning: "",
+            dynamic: false,
+            unset_in_kafka: false,
         }
     }
 
@@ -130,6 +142,8 @@ impl Setting {
             default,
             unit: Unit::None,
             meaning: "",
+            dynamic: false,
+            unset_in_kafka: false,
         }
     }
 
@@ -143,6 +157,8 @@ impl Setting {
             default,
             unit: Unit::None,
             meaning: "",
+            dynamic: false,
+            unset_in_kafka: false,
         }
     }
 
@@ -156,6 +172,8 @@ impl Setting {
             default,
             unit: Unit::None,
             meaning: "",
+            dynamic: false,
+            unset_in_kafka: false,
         }
     }
 
@@ -165,9 +183,22 @@ impl Setting {
         self
     }
 
-    /// Lets topics have their own value.
+    /// Lets topics have their own value, and so the broker's change while it runs.
     pub const fn topic(mut self, topic_key: &'static str) -> Setting {
         self.topic_key = Some(topic_key);
+        self.dynamic = true;
+        self
+    }
+
+    /// Lets it be changed while the broker runs.
+    pub const fn dynamic(mut self) -> Setting {
+        self.dynamic = true;
+        self
+    }
+
+    /// Says that Kafka leaves the broker's key unset.
+    pub const fn unset_in_kafka(mut self) -> Setting {
+        self.unset_in_kafka = true;
         self
     }
 
@@ -216,8 +247,14 @@ impl Setting {
                 .map(|word| Value::Text((*word).into())),
             Kind::List(_) if text.is_empty() => Some(Value::Text("".into())),
             Kind::List(words) => {
-                let items: Vec<_> = text.split(',').map(str::trim).collect();
+                let items = list_items(text);
                 let known = items.iter().all(|item| words.contains(item));
+                known.then(|| Value::Text(items.join(",").into()))
+            }
+            Kind::FreeList => Some(Value::Text(list_items(text).join(",").into())),
+            Kind::Replicas => {
+                let items = list_items(text);
+                let known = text.is_empty() || text == "*" || items.iter().all(is_replica);
                 known.then(|| Value::Text(items.join(",").into()))
             }
             Kind::Address if text.is_empty() => {
@@ -245,8 +282,43 @@ impl Setting {
             Kind::Text => "a text".into(),
             Kind::Choice(words) => format!("one of: {}", words.join(", ")),
             Kind::List(words) => format!("a list, with commas between, of: {}", words.join(", ")),
+            Kind::FreeList => "a list, with commas between".into(),
+            Kind::Replicas => "a list of PARTITION:BROKER, with commas between, or *".into(),
             Kind::Address => "HOST:PORT or PLAINTEXT://HOST:PORT".into(),
         }
+    }
+
+    /// What is wrong with a text, in Kafka's words: its clients show them, and its users search
+    /// for them.
+    #[must_use]
+    pub fn kafkas_complaint(&self, key: &str, given: &str) -> String {
+        let text = given.trim();
+        let reason = match self.kind {
+            Kind::Int { min, max } => match text.parse::<i64>() {
+                Ok(number) if number < min => format!("Value must be at least {min}"),
+                Ok(number) if number > max => format!("Value must be no more than {max}"),
+                _ => format!("Not a number of type {}", self.config_type().name()),
+            },
+            Kind::Ratio => match text.parse::<f64>() {
+                Ok(ratio) if ratio < 0.0 => "Value must be at least 0".into(),
+                Ok(ratio) if ratio > 1.0 => "Value must be no more than 1".into(),
+                _ => "Not a number of type DOUBLE".into(),
+            },
+            Kind::Bool => "Expected value to be either true or false".into(),
+            Kind::Choice(words) => format!("String must be one of: {}", words.join(", ")),
+            Kind::List(words) => {
+                let mut words = words.to_vec();
+                words.sort_unstable();
+                format!("String must be one of: {}", words.join(", "))
+            }
+            Kind::Replicas => {
+                "Must be the literal '*' or a list of replicas in the following format: \
+                 [partitionId]:[brokerId],[partitionId]:[brokerId],..."
+                    .into()
+            }
+            Kind::Text | Kind::FreeList | Kind::Address => self.expected(),
+        };
+        format!("Invalid value {given} for configuration {key}: {reason}")
     }
 
     /// Kafka's type of it.
@@ -257,10 +329,33 @@ impl Setting {
             Kind::Int { .. } => ConfigType::Long,
             Kind::Bool => ConfigType::Boolean,
             Kind::Ratio => ConfigType::Double,
-            Kind::Text | Kind::Choice(_) | Kind::Address => ConfigType::String,
-            Kind::List(_) => ConfigType::List,
+            Kind::Text | Kind::Choice(_) => ConfigType::String,
+            // Kafka takes several addresses; here one is the list.
+            Kind::List(_) | Kind::FreeList | Kind::Replicas | Kind::Address => ConfigType::List,
         }
     }
+}
+
+/// The items of a list, each once and without the blanks around it, as Kafka stores them.
+#[must_use]
+pub fn list_items(text: &str) -> Vec<&str> {
+    let mut items = Vec::new();
+    if text.trim().is_empty() {
+        return items;
+    }
+    for item in text.split(',').map(str::trim) {
+        if !items.contains(&item) {
+            items.push(item);
+        }
+    }
+    items
+}
+
+fn is_replica(text: &&str) -> bool {
+    let numbers = text.split_once(':');
+    numbers.is_some_and(|(partition, broker)| {
+        partition.parse::<u32>().is_ok() && broker.parse::<u32>().is_ok()
+    })
 }
 
 #[cfg(test)]
@@ -289,6 +384,32 @@ mod tests {
         assert!(POLICY.parse("compact,remove").is_err());
         assert!(POLICY.parse("compact,").is_err());
         assert_eq!(POLICY.parse(""), Ok(Value::Text("".into())));
+        assert_eq!(
+            POLICY.parse("delete,delete"),
+            Ok(Value::Text("delete".into()))
+        );
+    }
+
+    #[test]
+    fn a_bad_value_is_told_to_clients_in_kafkas_words() {
+        let complaint = |given| SIZE.kafkas_complaint("b", given);
+        let expected = "Invalid value 0 for configuration b: Value must be at least 1";
+        assert_eq!(complaint("0"), expected);
+        assert!(complaint("x").ends_with("Not a number of type INT"));
+        assert!(complaint("101").ends_with("Value must be no more than 100"));
+        let complaint = POLICY.kafkas_complaint("p", "x");
+        assert!(complaint.ends_with("String must be one of: compact, delete"));
+    }
+
+    #[test]
+    fn throttled_replicas_are_pairs_or_all() {
+        let replicas = Setting::text("r", "", Kind::Replicas);
+        for good in ["", "*", "0:1", "0:1, 1:2"] {
+            assert!(replicas.parse(good).is_ok(), "{good}");
+        }
+        for bad in ["0", "a:b", "0:1,*"] {
+            assert!(replicas.parse(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

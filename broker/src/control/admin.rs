@@ -1,6 +1,7 @@
 //! What clients may do to topics: each request is checked against the state and becomes records
 //! and, item by item, outcomes. Nothing is changed here, and what is refused leaves no record.
 
+mod alter;
 mod create;
 mod delete;
 mod grow;
@@ -14,7 +15,7 @@ use super::{
     message::{ControlReply, ControlRequest, ProducerIdBlock, Refusal, TopicOutcome},
     metadata::{record::Record, state::State},
 };
-use crate::config::Config;
+use crate::config::{Config, layers::Layers};
 
 /// Producer ids of one block: as many as Kafka reserves.
 pub const PRODUCER_IDS_PER_BLOCK: i32 = 1000;
@@ -26,6 +27,8 @@ pub struct Admin<'a> {
     pub state: &'a State,
     /// What the settings allow.
     pub config: &'a Config,
+    /// The same as far as they change while the broker runs.
+    pub broker: &'a Layers,
 }
 
 /// What a request comes to.
@@ -52,6 +55,10 @@ impl Admin<'_> {
                 validate_only,
             } => self.create_partitions(&topics, validate_only),
             ControlRequest::ProducerIdBlock => self.reserve_producer_ids(),
+            ControlRequest::AlterConfigs {
+                resources,
+                validate_only,
+            } => self.alter_configs(&resources, validate_only),
         }
     }
 
@@ -141,6 +148,10 @@ impl Plan {
             }
             ControlReply::AutoCreate(items) => ControlReply::AutoCreate(all(items, refusal)),
             ControlReply::ProducerIdBlock(_) => ControlReply::ProducerIdBlock(Err(refusal.clone())),
+            ControlReply::AlterConfigs(items) => {
+                let refuse = |item: Result<(), Refusal>| item.and(Err(refusal.clone()));
+                ControlReply::AlterConfigs(items.into_iter().map(refuse).collect())
+            }
         }
     }
 }

@@ -85,6 +85,44 @@ pub enum ControlRequest {
     },
     /// A range of producer ids for this shard to give out.
     ProducerIdBlock,
+    /// Kafka's AlterConfigs and IncrementalAlterConfigs.
+    AlterConfigs {
+        /// In the client's order.
+        resources: Vec<ConfigChange>,
+        /// Only say what would happen.
+        validate_only: bool,
+    },
+}
+
+/// Changes to the settings of one thing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConfigChange {
+    /// Kafka's number of the kind of thing.
+    pub kind: i8,
+    /// Which of its kind.
+    pub name: String,
+    /// What becomes of its settings.
+    pub change: Alteration,
+}
+
+/// What becomes of the settings of one thing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Alteration {
+    /// These take the place of all it had (AlterConfigs).
+    Replace(Vec<(String, Option<String>)>),
+    /// These are changed, one by one (IncrementalAlterConfigs).
+    Each(Vec<Step>),
+}
+
+/// A change to one setting.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Step {
+    /// Which.
+    pub key: String,
+    /// Kafka's `AlterConfigOp.OpType`.
+    pub operation: i8,
+    /// The new value, or the items to add or take away.
+    pub value: Option<String>,
 }
 
 /// A topic to create.
@@ -156,6 +194,8 @@ pub enum ControlReply {
     AutoCreate(Vec<TopicOutcome<TopicId>>),
     /// To [`ControlRequest::ProducerIdBlock`].
     ProducerIdBlock(Result<ProducerIdBlock, Refusal>),
+    /// To [`ControlRequest::AlterConfigs`].
+    AlterConfigs(Vec<Result<(), Refusal>>),
 }
 
 /// What became of one item.

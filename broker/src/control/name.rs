@@ -33,7 +33,7 @@ pub fn check(name: &str) -> Result<(), String> {
         ))
     } else if !name.bytes().all(legal) {
         Err(format!(
-            "Topic name is invalid: {name:?} contains one or more characters other than ASCII \
+            "Topic name is invalid: '{name}' contains one or more characters other than ASCII \
              alphanumerics, '.', '_' and '-'"
         ))
     } else {

@@ -226,6 +226,7 @@ impl Loop {
         let admin = Admin {
             state: metadata.state(),
             config: self.control.publisher.config(),
+            broker: self.control.publisher.broker(),
         };
         let mut plan = admin.plan(request, &mut random_id);
         let records = std::mem::take(&mut plan.records);

@@ -84,7 +84,7 @@ fn told(topic: TopicOutcome<CreatedTopic>) -> CreatableTopicResult {
 
 fn config(row: crate::config::describe::ConfigRow) -> CreatableTopicConfigs {
     CreatableTopicConfigs::default()
-        .with_name(row.key.to_owned().into())
+        .with_name(row.key.into_owned().into())
         .with_value(row.value.map(KafkaString::from))
         .with_read_only(row.read_only)
         .with_config_source(row.source as i8)

@@ -1,4 +1,5 @@
-//! DescribeConfigs: every setting of a topic or of this broker, with where its value comes from.
+//! DescribeConfigs: every setting of a topic, this broker, a group and so on, with where its value
+//! comes from.
 
 use std::collections::HashSet;
 
@@ -13,35 +14,28 @@ use spate_net::kafka::{
 
 use crate::{
     config::{
-        describe::{self, ConfigRow},
-        source::Settings,
+        describe::{self, ConfigRow, ConfigSource, ConfigType},
+        layers::Texts,
+        resource::ResourceKind,
     },
-    control::message::Refusal,
-    handler::message,
+    control::{message::Refusal, name as topic_name},
     image::Image,
+    logging::levels,
 };
 
-/// Kafka's `ConfigResource.Type`.
-const TOPIC: i8 = 2;
-const BROKER: i8 = 4;
-
 /// Answers in the order of the request.
-pub fn answer(
-    asked: DescribeConfigsRequest,
-    image: &Image,
-    settings: &Settings,
-) -> DescribeConfigsResponse {
+pub fn answer(asked: DescribeConfigsRequest, image: &Image) -> DescribeConfigsResponse {
     // Each once: a topic named a thousand times is not a thousand times the documentation.
     let mut seen = HashSet::new();
     let results = asked
         .resources
         .iter()
         .filter(|resource| seen.insert((resource.resource_type, &resource.resource_name)))
-        .map(|resource| match rows(resource, image, settings) {
+        .map(|resource| match rows(resource, image) {
             Ok(rows) => described(resource, rows, &asked),
             Err(refusal) => DescribeConfigsResult::default()
                 .with_error_code(refusal.code.code())
-                .with_error_message(message(&refusal.message))
+                .with_error_message(Some(refusal.message.into()))
                 .with_resource_type(resource.resource_type)
                 .with_resource_name(resource.resource_name.clone()),
         })
@@ -49,34 +43,81 @@ pub fn answer(
     DescribeConfigsResponse::default().with_results(results)
 }
 
-fn rows(
-    resource: &DescribeConfigsResource,
-    image: &Image,
-    settings: &Settings,
-) -> Result<Vec<ConfigRow>, Refusal> {
+fn rows(resource: &DescribeConfigsResource, image: &Image) -> Result<Vec<ConfigRow>, Refusal> {
     let name = resource.resource_name.as_str();
-    match resource.resource_type {
-        TOPIC => match image.topic(name) {
-            Some(topic) => Ok(describe::describe_topic(settings, &topic.overrides)),
-            None => Err(Refusal::new(
-                ErrorCode::UnknownTopicOrPartition,
-                format!("topic {name:?} does not exist"),
-            )),
-        },
-        // The empty name asks for settings that hold for all brokers by a dynamic change: none.
-        BROKER if name.is_empty() => Ok(Vec::new()),
-        // Shards that are brokers of their own have the node's settings.
-        BROKER if name.parse().is_ok_and(|id| image.is_this_node(id)) => {
-            Ok(describe::describe_broker(settings))
+    let configs = &image.configs;
+    let nothing = Texts::new();
+    match ResourceKind::of(resource.resource_type) {
+        Some(ResourceKind::Topic) => {
+            topic_name::check(name)
+                .map_err(|text| Refusal::new(ErrorCode::InvalidTopicException, text))?;
+            let topic = image.topic(name).ok_or_else(|| {
+                let text = format!("The topic '{name}' does not exist.");
+                Refusal::new(ErrorCode::UnknownTopicOrPartition, text)
+            })?;
+            Ok(describe::describe_topic(&configs.broker, &topic.overrides))
         }
-        BROKER => Err(Refusal::new(
-            ErrorCode::InvalidRequest,
-            format!("this broker's id is {}, not {name:?}", image.node.node_id),
+        Some(ResourceKind::Broker) if name.is_empty() => {
+            Ok(describe::describe_cluster(&configs.broker))
+        }
+        Some(ResourceKind::Broker) => {
+            check_broker(name, "expected {} or empty string,", image)?;
+            Ok(describe::describe_broker(&configs.broker))
+        }
+        Some(ResourceKind::BrokerLogger) if name.is_empty() => {
+            Err(invalid("Broker id must not be empty"))
+        }
+        Some(ResourceKind::BrokerLogger) => {
+            check_broker(name, "expected {}", image)?;
+            Ok(levels::all().into_iter().map(logger).collect())
+        }
+        Some(ResourceKind::ClientMetrics) if name.is_empty() => Err(invalid(
+            "Client metrics subscription name must not be empty",
         )),
-        other => Err(Refusal::new(
-            ErrorCode::InvalidRequest,
-            format!("configs of resource type {other} are not served: topics (2), brokers (4) are"),
-        )),
+        Some(ResourceKind::ClientMetrics) => {
+            let own = configs.client_metrics.get(name).unwrap_or(&nothing);
+            Ok(describe::describe_client_metrics(own))
+        }
+        Some(ResourceKind::Group) if name.is_empty() => {
+            Err(invalid("Group name must not be empty"))
+        }
+        Some(ResourceKind::Group) => {
+            let own = configs.groups.get(name).unwrap_or(&nothing);
+            Ok(describe::describe_group(own))
+        }
+        None => {
+            let kind = resource.resource_type;
+            Err(invalid(format!("Unknown resource type {kind}")))
+        }
+    }
+}
+
+fn invalid(text: impl Into<String>) -> Refusal {
+    Refusal::new(ErrorCode::InvalidRequest, text)
+}
+
+fn check_broker(name: &str, expected: &str, image: &Image) -> Result<(), Refusal> {
+    let id: i32 = name
+        .parse()
+        .map_err(|_| invalid(format!("Broker id must be an integer, but it is: {name}")))?;
+    if image.is_this_node(id) {
+        return Ok(());
+    }
+    let expected = expected.replace("{}", &image.node.node_id.to_string());
+    let text = format!("Unexpected broker id, {expected} but received {id}");
+    Err(invalid(text))
+}
+
+fn logger((logger, level): (&'static str, String)) -> ConfigRow {
+    ConfigRow {
+        key: logger.into(),
+        value: Some(level),
+        source: ConfigSource::BrokerLogger,
+        synonyms: Vec::new(),
+        kind: ConfigType::Unknown,
+        documentation: String::new(),
+        read_only: false,
+        sensitive: false,
     }
 }
 
@@ -85,10 +126,12 @@ fn described(
     rows: Vec<ConfigRow>,
     asked: &DescribeConfigsRequest,
 ) -> DescribeConfigsResult {
+    // No keys at all mean every key, as null does.
     let wanted = |row: &ConfigRow| {
         resource
             .configuration_keys
             .as_ref()
+            .filter(|keys| !keys.is_empty())
             .is_none_or(|keys| keys.iter().any(|key| key.as_str() == row.key))
     };
     let configs = rows
@@ -99,6 +142,8 @@ fn described(
     DescribeConfigsResult::default()
         .with_resource_type(resource.resource_type)
         .with_resource_name(resource.resource_name.clone())
+        // Kafka's, where no text is no null.
+        .with_error_message(Some(KafkaString::from_static("")))
         .with_configs(configs)
 }
 
@@ -112,13 +157,13 @@ fn told(row: ConfigRow, asked: &DescribeConfigsRequest) -> DescribeConfigsResour
         .into_iter()
         .map(|synonym| {
             DescribeConfigsSynonym::default()
-                .with_name(synonym.key.to_owned().into())
+                .with_name(synonym.key.into_owned().into())
                 .with_value(synonym.value.map(KafkaString::from))
                 .with_source(synonym.source as i8)
         })
         .collect();
     DescribeConfigsResourceResult::default()
-        .with_name(row.key.to_owned().into())
+        .with_name(row.key.into_owned().into())
         .with_value(row.value.map(KafkaString::from))
         .with_read_only(row.read_only)
         .with_config_source(row.source as i8)
@@ -126,7 +171,7 @@ fn told(row: ConfigRow, asked: &DescribeConfigsRequest) -> DescribeConfigsResour
         .with_synonyms(synonyms)
         .with_config_type(row.kind as i8)
         .with_documentation(if asked.include_documentation {
-            message(&row.documentation)
+            Some(row.documentation.into())
         } else {
             None
         })

@@ -3,6 +3,7 @@
 use spate_net::kafka::{
     api::{
         Call, TopicRef,
+        alter_configs::AlterConfigsRequest,
         api_versions::ApiVersionsRequest,
         create_partitions::CreatePartitionsRequest,
         create_topics::{CreatableTopic, CreateTopicsRequest},
@@ -11,7 +12,9 @@ use spate_net::kafka::{
         describe_cluster::DescribeClusterRequest,
         describe_configs::DescribeConfigsRequest,
         fetch::{FetchPartition, FetchRequest, FetchTopic},
+        incremental_alter_configs::IncrementalAlterConfigsRequest,
         init_producer_id::InitProducerIdRequest,
+        list_config_resources::ListConfigResourcesRequest,
         list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic},
         metadata::{MetadataRequest, MetadataRequestTopic},
         offset_for_leader_epoch::OffsetForLeaderEpochRequest,
@@ -78,6 +81,11 @@ pub fn frame_of(key: ApiKey, version: i16) -> Vec<u8> {
         ApiKey::InitProducerId => bare(version, &InitProducerIdRequest::default()),
         ApiKey::OffsetForLeaderEpoch => bare(version, &OffsetForLeaderEpochRequest::default()),
         ApiKey::DescribeConfigs => bare(version, &DescribeConfigsRequest::default()),
+        ApiKey::AlterConfigs => bare(version, &AlterConfigsRequest::default()),
+        ApiKey::IncrementalAlterConfigs => {
+            bare(version, &IncrementalAlterConfigsRequest::default())
+        }
+        ApiKey::ListConfigResources => bare(version, &ListConfigResourcesRequest::default()),
         ApiKey::CreatePartitions => bare(version, &CreatePartitionsRequest::default()),
         ApiKey::DescribeCluster => bare(version, &DescribeClusterRequest::default()),
     }

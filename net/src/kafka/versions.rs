@@ -2,9 +2,9 @@
 //! and for the header's version.
 
 use super::api::{
-    api_versions, create_partitions, create_topics, delete_records, delete_topics,
-    describe_cluster, describe_configs, fetch, init_producer_id, list_offsets, metadata,
-    offset_for_leader_epoch, produce,
+    alter_configs, api_versions, create_partitions, create_topics, delete_records, delete_topics,
+    describe_cluster, describe_configs, fetch, incremental_alter_configs, init_producer_id,
+    list_config_resources, list_offsets, metadata, offset_for_leader_epoch, produce,
 };
 
 /// The APIs that are served, by Kafka's name and number.
@@ -26,8 +26,11 @@ pub enum ApiKey {
     InitProducerId = 22,
     OffsetForLeaderEpoch = 23,
     DescribeConfigs = 32,
+    AlterConfigs = 33,
     CreatePartitions = 37,
+    IncrementalAlterConfigs = 44,
     DescribeCluster = 60,
+    ListConfigResources = 74,
 }
 
 /// One API's versions.
@@ -72,7 +75,7 @@ impl ApiRange {
     }
 }
 
-const SERVED: [ApiRange; 13] = [
+const SERVED: &[ApiRange] = &[
     produce::RANGE,
     fetch::RANGE,
     list_offsets::RANGE,
@@ -84,14 +87,17 @@ const SERVED: [ApiRange; 13] = [
     init_producer_id::RANGE,
     offset_for_leader_epoch::RANGE,
     describe_configs::RANGE,
+    alter_configs::RANGE,
     create_partitions::RANGE,
+    incremental_alter_configs::RANGE,
     describe_cluster::RANGE,
+    list_config_resources::RANGE,
 ];
 
 /// Every API that is served, by rising key.
 #[must_use]
 pub fn served() -> &'static [ApiRange] {
-    &SERVED
+    SERVED
 }
 
 /// The versions of the API with this number, if it is served.

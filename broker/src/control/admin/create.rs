@@ -8,12 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use kacrab_protocol::generated::ErrorCode;
 use spate_storage::types::TopicId;
 
-use super::{Admin, Plan, duplicate, repeated};
+use super::{Admin, Plan, alter::topic, duplicate, repeated};
 use crate::{
-    config::{
-        describe::describe_topic,
-        table::{nearest, settings, topic_setting},
-    },
+    config::{describe::describe_topic, layers::Texts, source::Settings},
     control::{
         message::{ControlReply, CreatedTopic, NewTopic, Refusal, TopicOutcome},
         metadata::record::{Record, Setting, Topic},
@@ -62,7 +59,7 @@ impl Admin<'_> {
                     id,
                     partitions: accepted.partitions,
                     replication_factor: accepted.replication_factor,
-                    configs: describe_topic(&self.config.settings, &accepted.settings),
+                    configs: describe_topic(self.broker, &accepted.settings),
                 };
                 if !validate_only {
                     records.push(self.record(id, &topic.name, accepted));
@@ -136,7 +133,7 @@ impl Admin<'_> {
 
     fn check_new(self, topic: &NewTopic, taken: &Taken) -> Result<Accepted, Refusal> {
         self.check_name(&topic.name, taken)?;
-        let settings = check_settings(&topic.configs)?;
+        let settings = check_settings(&topic.configs, self.broker.effective())?;
         let (partitions, replication_factor) = if topic.assignments.is_empty() {
             (
                 self.count(topic.partitions)?,
@@ -259,26 +256,20 @@ fn fold(name: &str) -> String {
 /// The settings of a new topic in their normal form, or why one cannot be.
 pub(super) fn check_settings(
     given: &[(String, Option<String>)],
-) -> Result<BTreeMap<String, String>, Refusal> {
+    broker: &Settings,
+) -> Result<Texts, Refusal> {
     let refuse = |text| Refusal::new(ErrorCode::InvalidConfig, text);
-    let mut checked = BTreeMap::new();
+    let mut checked = Texts::new();
     for (key, value) in given {
-        let Some(setting) = topic_setting(key) else {
-            let nearest = nearest(key, settings().filter_map(|setting| setting.topic_key));
-            let text = format!("Unknown topic config name: {key}; the nearest is {nearest}");
+        let Some(value) = value else {
+            let text = format!("Null value not supported for topic configs: {key}");
             return Err(refuse(text));
         };
-        let Some(value) = value else {
-            return Err(refuse(format!(
-                "Null value not supported for topic configs: {key}"
-            )));
-        };
-        let value = setting
-            .parse_for_topic(value)
-            .map_err(|error| refuse(error.to_string()))?;
-        if checked.insert(key.clone(), value.to_string()).is_some() {
+        let value = topic::value(key, value)?;
+        if checked.insert(key.clone(), value).is_some() {
             return Err(refuse(format!("Setting given twice: {key}")));
         }
     }
+    topic::check_whole(&checked, broker)?;
     Ok(checked)
 }

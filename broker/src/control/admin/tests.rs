@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    config::source::Settings,
+    config::{resource::ResourceKind, source::Settings},
     control::message::{MorePartitions, NewTopic, TopicRef},
 };
 
@@ -17,14 +17,14 @@ fn config(pairs: &[&str]) -> Config {
 }
 
 /// State and settings, with requests applied one after another.
-struct World {
-    state: State,
+pub(super) struct World {
+    pub(super) state: State,
     config: Config,
     ids: u8,
 }
 
 impl World {
-    fn new(pairs: &[&str]) -> World {
+    pub(super) fn new(pairs: &[&str]) -> World {
         let mut state = State::default();
         state
             .apply(&Record::NodeStarted { start: 0 })
@@ -36,15 +36,21 @@ impl World {
         }
     }
 
-    fn ask(&mut self, request: ControlRequest) -> ControlReply {
+    pub(super) fn ask(&mut self, request: ControlRequest) -> ControlReply {
         let ids = &mut self.ids;
         let mut new_id = || {
             *ids += 1;
             TopicId([*ids; 16])
         };
+        let layer = |name| {
+            let own = self.state.config(ResourceKind::Broker, name);
+            own.cloned().unwrap_or_default()
+        };
+        let started = self.config.settings.clone();
         let plan = Admin {
             state: &self.state,
             config: &self.config,
+            broker: &Layers::new(started, layer(""), layer("1")),
         }
         .plan(request, &mut new_id);
         for record in &plan.records {

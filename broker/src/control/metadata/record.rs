@@ -10,7 +10,7 @@
 
 use rkyv::{rancor, util::AlignedVec};
 
-pub use self::v1::{Record, Setting, Snapshot, Tombstone, Topic};
+pub use self::v1::{Record, ResourceConfig, Setting, Snapshot, Tombstone, Topic};
 
 const ENTRY: u8 = b'E';
 const SNAPSHOT: u8 = b'S';
@@ -62,6 +62,17 @@ mod v1 {
             /// Which.
             ids: Vec<[u8; 16]>,
         },
+        /// A setting of something that is no topic changed.
+        ConfigChanged {
+            /// Kafka's number of the kind of thing.
+            kind: i8,
+            /// Which of its kind.
+            name: String,
+            /// The key.
+            key: String,
+            /// `None`: the default holds again.
+            value: Option<String>,
+        },
     }
 
     /// A topic as it was created, or as it is at a snapshot.
@@ -90,6 +101,17 @@ mod v1 {
         pub value: String,
     }
 
+    /// The settings of something that is no topic.
+    #[derive(Archive, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+    pub struct ResourceConfig {
+        /// Kafka's number of the kind of thing.
+        pub kind: i8,
+        /// Which of its kind.
+        pub name: String,
+        /// In the order of their keys.
+        pub settings: Vec<Setting>,
+    }
+
     /// A deleted topic which journals may still mention.
     #[derive(Archive, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
     pub struct Tombstone {
@@ -110,6 +132,10 @@ mod v1 {
         pub topics: Vec<Topic>,
         /// In the order of their ids.
         pub tombstones: Vec<Tombstone>,
+        /// In the order of their kinds and names.
+        pub configs: Vec<ResourceConfig>,
+        /// How many records made this state.
+        pub applied: i64,
     }
 }
 

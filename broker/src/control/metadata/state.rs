@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 
 use spate_storage::types::TopicId;
 
-use super::record::{self, Record, Snapshot, Tombstone};
-use crate::image::StartNumber;
+use super::record::{self, Record, ResourceConfig, Snapshot, Tombstone};
+use crate::{
+    config::{layers::Texts, resource::ResourceKind},
+    image::StartNumber,
+};
 
 /// A topic as the metadata knows it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -37,6 +40,9 @@ pub enum ApplyError {
         /// The id.
         id: TopicId,
     },
+    /// A kind of thing that has no settings.
+    #[error("is about a thing of kind {0}, which has no settings")]
+    NoSuchKind(i8),
     /// A number that must grow and does not.
     #[error("sets {what} to {given}, which is not above {present}")]
     NotAbove {
@@ -60,6 +66,9 @@ pub struct State {
     /// Topic names with every `.` as `_`: two that collide there would collide in metrics.
     folded_names: BTreeMap<String, u32>,
     partitions: i64,
+    /// Settings of what is no topic; never an empty map.
+    configs: BTreeMap<ResourceKind, BTreeMap<String, Texts>>,
+    applied: i64,
 }
 
 impl State {
@@ -121,11 +130,34 @@ impl State {
         found.map(String::as_str)
     }
 
+    /// The settings of one thing of a kind (topics have theirs with them).
+    #[must_use]
+    pub fn config(&self, kind: ResourceKind, name: &str) -> Option<&Texts> {
+        self.configs.get(&kind)?.get(name)
+    }
+
+    /// All things of a kind that have settings of their own.
+    pub fn configs(&self, kind: ResourceKind) -> impl Iterator<Item = (&String, &Texts)> {
+        self.configs.get(&kind).into_iter().flatten()
+    }
+
+    /// How many records made this state: the offset of the next.
+    #[must_use]
+    pub fn applied(&self) -> i64 {
+        self.applied
+    }
+
     /// Applies one record.
     ///
     /// # Errors
     /// [`ApplyError`] if it does not fit; the state is as it was.
     pub fn apply(&mut self, record: &Record) -> Result<(), ApplyError> {
+        self.change(record)?;
+        self.applied += 1;
+        Ok(())
+    }
+
+    fn change(&mut self, record: &Record) -> Result<(), ApplyError> {
         match record {
             Record::NodeStarted { start } => {
                 above(
@@ -160,6 +192,32 @@ impl State {
                     self.tombstones.remove(&TopicId(*id));
                 }
             }
+            Record::ConfigChanged {
+                kind,
+                name,
+                key,
+                value,
+            } => self.configure(*kind, name, key, value.as_deref())?,
+        }
+        Ok(())
+    }
+
+    fn configure(
+        &mut self,
+        kind: i8,
+        name: &str,
+        key: &str,
+        value: Option<&str>,
+    ) -> Result<(), ApplyError> {
+        let kind = ResourceKind::of(kind).ok_or(ApplyError::NoSuchKind(kind))?;
+        let things = self.configs.entry(kind).or_default();
+        let settings = things.entry(name.to_owned()).or_default();
+        match value {
+            Some(value) => settings.insert(key.to_owned(), value.to_owned()),
+            None => settings.remove(key),
+        };
+        if settings.is_empty() {
+            things.remove(name);
         }
         Ok(())
     }
@@ -233,11 +291,20 @@ impl State {
             id: id.0,
             deleted_at_start: start.0,
         };
+        let configs = self.configs.iter().flat_map(|(kind, things)| {
+            things.iter().map(|(name, settings)| ResourceConfig {
+                kind: *kind as i8,
+                name: name.clone(),
+                settings: settings.iter().map(setting).collect(),
+            })
+        });
         Snapshot {
             starts: self.starts,
             next_producer_id: self.next_producer_id,
             topics: self.topics.iter().map(topic).collect(),
             tombstones: self.tombstones.iter().map(tombstone).collect(),
+            configs: configs.collect(),
+            applied: self.applied,
         }
     }
 
@@ -249,6 +316,7 @@ impl State {
         let mut state = State {
             starts: snapshot.starts,
             next_producer_id: snapshot.next_producer_id,
+            applied: snapshot.applied,
             ..State::default()
         };
         snapshot
@@ -260,6 +328,11 @@ impl State {
                 TopicId(tombstone.id),
                 StartNumber(tombstone.deleted_at_start),
             );
+        }
+        for config in &snapshot.configs {
+            for record::Setting { key, value } in &config.settings {
+                state.configure(config.kind, &config.name, key, Some(value))?;
+            }
         }
         Ok(state)
     }
@@ -343,6 +416,33 @@ mod tests {
             assert!(state.apply(&record).is_err(), "{record:?}");
             assert_eq!(state, before);
         }
+    }
+
+    fn configured(name: &str, value: Option<&str>) -> Record {
+        Record::ConfigChanged {
+            kind: ResourceKind::Group as i8,
+            name: name.into(),
+            key: "k".into(),
+            value: value.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn settings_of_groups_outlive_a_snapshot_and_go_with_the_last_of_them() {
+        let mut state = state(&[configured("g", Some("1")), configured("h", Some("2"))]);
+        state = State::restore(&state.snapshot()).expect("a good snapshot");
+        assert_eq!(state.applied(), 2);
+        state.apply(&configured("g", None)).expect("it fits");
+        let left: Vec<_> = state.configs(ResourceKind::Group).collect();
+        assert_eq!(left.len(), 1);
+        assert_eq!(left[0].1["k"], "2");
+        assert_eq!(state.config(ResourceKind::Group, "g"), None);
+        let mut nonsense = configured("g", Some("1"));
+        if let Record::ConfigChanged { kind, .. } = &mut nonsense {
+            *kind = 3;
+        }
+        assert!(state.apply(&nonsense).is_err());
+        assert_eq!(state.applied(), 3);
     }
 
     #[test]
