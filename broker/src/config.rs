@@ -58,6 +58,10 @@ pub struct Config {
     pub journal_file_bytes: u64,
     /// From where on a batch goes past the journal.
     pub direct_write_bytes: u64,
+    /// Free space below which producers are slowed down.
+    pub disk_low_bytes: u64,
+    /// Free space below which they are refused.
+    pub disk_full_bytes: u64,
     /// Budget of a shard for requests in hand.
     pub memory_receive_bytes: u64,
     /// Budget of a shard for open blocks.
@@ -134,6 +138,8 @@ impl Config {
                 read.number("journal.bytes"),
             ),
             direct_write_bytes: read.number("direct.write.bytes"),
+            disk_low_bytes: read.number("disk.low.bytes"),
+            disk_full_bytes: read.number("disk.full.bytes"),
             memory_receive_bytes: read.number("memory.receive.bytes"),
             memory_open_bytes: read.number("memory.open.bytes"),
             memory_cache_bytes: read.number("memory.cache.bytes"),

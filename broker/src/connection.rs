@@ -12,6 +12,7 @@ use std::{
     net::SocketAddr,
     pin::{Pin, pin},
     rc::Rc,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -159,7 +160,9 @@ async fn read(
         context.stats.bytes_in.add(frame.len() as u64 + 4);
         let request = parse_request(&frame)?;
         drop(frame);
+        let mut throttle = Duration::ZERO;
         let answer = if handler::overlaps(&request.header) {
+            throttle = context.produce_throttle();
             handler::begin(context, request).await?
         } else {
             outbox.all_resolved().await;
@@ -173,6 +176,16 @@ async fn read(
             body: answer,
             holds: (place, memory),
         });
+        hold_back(context, throttle).await;
+    }
+}
+
+/// Leaves the connection unread for so long: a client that does not heed the throttle time in its
+/// answers is slowed down all the same.
+async fn hold_back(context: &Context, throttle: Duration) {
+    if !throttle.is_zero() {
+        let pause = pin!(reactor::sleep(throttle));
+        select(pause, pin!(context.stopping.wait())).await;
     }
 }
 

@@ -16,7 +16,7 @@ use spate_net::{
         versions::ApiKey,
     },
 };
-use spate_storage::types::TopicId;
+use spate_storage::{commit::Fence, space::Space, types::TopicId};
 
 use crate::{
     budget::{Budget, Grant},
@@ -40,6 +40,7 @@ pub mod delete_records;
 pub mod delete_topics;
 pub mod describe_cluster;
 pub mod describe_configs;
+pub mod describe_log_dirs;
 pub mod fetch;
 pub mod incremental_alter_configs;
 pub mod init_producer_id;
@@ -92,6 +93,10 @@ pub struct Context {
     pub warnings: WarnLimiter,
     /// Whether the shard is about to end.
     pub stopping: Rc<Stopping>,
+    /// Whether the disk may still be written to.
+    pub fence: Fence,
+    /// How full it is.
+    pub space: Space,
 }
 
 /// What a handler has made of a request.
@@ -110,6 +115,13 @@ pub enum Answered {
 }
 
 impl Context {
+    /// How long a producer is to hold back: the nearer the disk is to full, the longer, up to a
+    /// second. Kafka's clients wait so long before they send again, and this end reads nothing more
+    /// from the connection meanwhile (KIP-219).
+    pub fn produce_throttle(&self) -> Duration {
+        Duration::from_millis(self.space.shortage_permille())
+    }
+
     /// Notes that a connection is over, and why. A peer that goes away without a word is ordinary;
     /// one that we had to close is worth a look.
     pub fn closed(&self, client: Client, reason: &Closed) {

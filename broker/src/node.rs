@@ -14,12 +14,14 @@ use std::{
 };
 
 use spate_net::reactor::ReactorError;
+use spate_storage::{commit::Fence, space::Space};
 use tokio::sync::Notify;
 
 use crate::{
     allocator,
     config::{Config, address::HostPort},
     control::{
+        inspect::Statistics,
         publish::Publisher,
         thread::{Control, Ended},
     },
@@ -31,7 +33,7 @@ use crate::{
     stats::NodeStats,
 };
 
-mod data;
+pub mod data;
 mod threads;
 
 /// How long a start waits for its port. A killed broker's listener lives on in its ring until the
@@ -150,6 +152,7 @@ pub fn serve(mut config: Config, ready: impl FnOnce(&Listening)) -> Result<(), S
         stats: stats.clone(),
         control: Arc::clone(&wake),
         fence: data.fence.clone(),
+        space: data.space.clone(),
     };
     let (crew, links) = Crew::start(plan, &data.lock, std::mem::take(&mut data.shards))?;
     tracing::info!(cluster_id, shards = config.shards, %listen, "serving");
@@ -160,9 +163,9 @@ pub fn serve(mut config: Config, ready: impl FnOnce(&Listening)) -> Result<(), S
         wake,
         data_dir: config.data_dir.clone(),
         housekeeper_runs: crew.housekeeper_watch(),
-        statistics: Arc::new(move || {
-            serde_json::to_value(stats.snapshot()).unwrap_or(serde_json::Value::Null)
-        }),
+        statistics: statistics(stats, data.fence.clone(), data.space.clone()),
+        fence: data.fence,
+        space: data.space,
     };
     let ended = control
         .run(|| ready(&listening))
@@ -181,6 +184,22 @@ pub fn serve(mut config: Config, ready: impl FnOnce(&Listening)) -> Result<(), S
         Ended::ShardLost(shard) => Err(ServeError::ShardLost(shard)),
         Ended::HousekeeperLost => Err(ServeError::HousekeeperLost),
     }
+}
+
+/// What `spate stats` shows: the shards' counters, and how the disk is.
+fn statistics(stats: NodeStats, fence: Fence, space: Space) -> Statistics {
+    Arc::new(move || {
+        let mut shown = serde_json::to_value(stats.snapshot()).unwrap_or(serde_json::Value::Null);
+        let disk = space.file_system();
+        shown["disk_total_bytes"] = disk.total_bytes.into();
+        shown["disk_usable_bytes"] = disk.usable_bytes.into();
+        shown["disk_state"] = match fence.check() {
+            Ok(()) => space.level().to_string(),
+            Err(fenced) => format!("fenced: {}", fenced.reason),
+        }
+        .into();
+        shown
+    })
 }
 
 /// Where a node listens.

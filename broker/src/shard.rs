@@ -14,7 +14,7 @@ use spate_net::{
     kafka::record_batch::{DecompressionLimits, Rules, Scratch},
     reactor::{self, Notify, Reactor, RemoteWaker, TcpListener, TcpStream},
 };
-use spate_storage::{housekeeper::ChoreReceiver, types::ShardId};
+use spate_storage::{commit::Fence, housekeeper::ChoreReceiver, space::Space, types::ShardId};
 
 use crate::{
     budget::Budget,
@@ -81,6 +81,10 @@ pub struct ShardParts {
     pub image: Arc<Image>,
     /// Everybody's counters.
     pub stats: NodeStats,
+    /// The disk's fence.
+    pub fence: Fence,
+    /// How full the disk is.
+    pub space: Space,
 }
 
 /// A shard that runs.
@@ -133,6 +137,8 @@ impl Shard {
             port,
             image,
             stats: all_stats,
+            fence,
+            space,
             ..
         } = parts;
         let stats = all_stats.shard(usize::from(id.0));
@@ -168,6 +174,8 @@ impl Shard {
             stats: Arc::clone(&stats),
             warnings: WarnLimiter::default(),
             stopping: Rc::clone(&stopping),
+            fence,
+            space,
         });
         Rc::new(Shard {
             context,
@@ -334,6 +342,7 @@ impl Shard {
     async fn tick(self: Rc<Self>) {
         loop {
             reactor::sleep(TICK).await;
+            self.logs.store().look_at_fence();
             self.publish();
         }
     }
@@ -372,6 +381,7 @@ impl Shard {
         stats.segment_bytes.set(counters.segment_bytes);
         stats.copied_blocks.set(counters.copies);
         stats.duplicates.set(counters.duplicates);
+        stats.refused_for_space.set(counters.refused_for_space);
     }
 
     /// Gives connections time to send the answers that are on their way. Those of the other shards

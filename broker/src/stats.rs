@@ -143,6 +143,8 @@ shard_stats! {
     copied_blocks,
     /// Batches that had been appended before.
     duplicates,
+    /// Batches refused because the disk was full.
+    refused_for_space,
     /// Blocks read from disk.
     block_reads,
     /// Partitions with data.

@@ -39,7 +39,13 @@ impl Fence {
     /// Closes it for everyone; the first reason stays.
     pub fn trip(&self, reason: String) {
         if self.0.set(reason.into()).is_ok() {
-            tracing::error!(reason = %self.0.get().map_or("", |r| r), "disk fenced");
+            let reason = self.0.get().map_or("", |reason| reason);
+            tracing::error!(
+                reason,
+                "the disk is fenced: a write failed, so nothing more is written to it; produce \
+                 requests are refused, reads go on; check the device (dmesg, SMART) and its file \
+                 system, then restart: everything acknowledged is recovered"
+            );
         }
     }
 

@@ -7,6 +7,7 @@ pub mod aligned;
 pub mod simulated;
 pub mod standard;
 
+use crate::space::FileSystem;
 use std::{
     future::Future,
     io,
@@ -102,6 +103,13 @@ pub trait Disk: Clone + 'static {
 
     /// Removes a file, or a directory with everything in it; a missing one is no error.
     fn remove(&self, path: &Path) -> impl Future<Output = io::Result<()>>;
+
+    /// How full the file system of `dir` is; nothing from a disk that does not know, which then
+    /// never is. Asked by the housekeeper only.
+    fn space(&self, dir: &Path) -> impl Future<Output = io::Result<Option<FileSystem>>> {
+        let _ = dir;
+        async { Ok(None) }
+    }
 }
 
 /// Time as storage sees it; injected so that a simulation owns it.

@@ -19,5 +19,6 @@ pub mod producer;
 pub mod recovery;
 pub mod retention;
 pub mod segment;
+pub mod space;
 pub mod store;
 pub mod types;

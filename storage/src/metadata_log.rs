@@ -24,7 +24,12 @@ use self::format::{Broken, LOG_HEAD_BYTES, RECORD_BYTES_MAX};
 use crate::{
     disk::standard::{create_dir_now, list_now, remove_now, sync_dir_now},
     hash::Incarnation,
+    space::is_no_space,
 };
+use rustix::fs::FallocateFlags;
+
+/// Set aside beyond the last record: a few hundred ordinary records.
+const AHEAD_BYTES: u64 = 128 << 10;
 
 /// A record's number, from 1, without gaps.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -44,6 +49,8 @@ pub struct RecordLog {
     path: PathBuf,
     incarnation: Incarnation,
     position: u64,
+    /// Bytes that the file system has set aside, beyond the file's length too.
+    allocated: u64,
     last: Sequence,
     /// A write or flush failed: what is on disk is unknown, so nothing more is written (S10).
     poisoned: bool,
@@ -181,15 +188,18 @@ impl RecordLog {
         let options = fs::OpenOptions::new().read(true).write(true).open(&path);
         let file = options.map_err(at(&path))?;
         let (dir, position) = (dir.to_owned(), LOG_HEAD_BYTES as u64);
-        Ok(RecordLog {
+        let mut log = RecordLog {
             dir,
             file,
             path,
             incarnation,
             position,
+            allocated: 0,
             last,
             poisoned: false,
-        })
+        };
+        log.allocate_ahead();
+        Ok(log)
     }
 
     fn resume(
@@ -231,15 +241,17 @@ impl RecordLog {
             .map(<[u8]>::to_vec)
             .collect();
         let (dir, path, position) = (dir.to_owned(), path.to_owned(), read.end as u64);
-        let log = RecordLog {
+        let mut log = RecordLog {
             dir,
             file,
             path,
             incarnation,
             position,
+            allocated: 0,
             last,
             poisoned: false,
         };
+        log.allocate_ahead();
         Ok((log, records, cut_bytes))
     }
 
@@ -267,14 +279,35 @@ impl RecordLog {
         }
         let sequence = self.last.next();
         let frame = format::frame(self.incarnation, sequence, record);
-        let written = self.file.write_all_at(&frame, self.position);
-        if let Err(error) = written.and_then(|()| self.file.sync_data()) {
+        if let Err(error) = self.file.write_all_at(&frame, self.position) {
+            // A full disk refuses before anything is flushed: what came of the record is cut off
+            // again, and the log is as it was.
+            let is_whole = is_no_space(&error) && self.file.set_len(self.position).is_ok();
+            self.poisoned = !is_whole;
+            return Err(at(&self.path)(error));
+        }
+        if let Err(error) = self.file.sync_data() {
             self.poisoned = true;
             return Err(at(&self.path)(error));
         }
         self.position += frame.len() as u64;
         self.last = sequence;
+        self.allocate_ahead();
         Ok(sequence)
+    }
+
+    /// Takes space for the records to come, so that a topic can be deleted on a disk that others
+    /// have filled. Where that cannot be had a record takes its space when it comes.
+    fn allocate_ahead(&mut self) {
+        if self.allocated >= self.position + AHEAD_BYTES / 2 {
+            return;
+        }
+        let end = self.position + AHEAD_BYTES;
+        let keep = FallocateFlags::KEEP_SIZE;
+        match rustix::fs::fallocate(&self.file, keep, self.position, AHEAD_BYTES) {
+            Ok(()) => self.allocated = end,
+            Err(error) => tracing::debug!(%error, "no space was set aside for metadata"),
+        }
     }
 
     /// Replaces everything so far by `state`, which must be what all records so far led to, and
@@ -286,7 +319,12 @@ impl RecordLog {
             });
         }
         let restarted = self.snapshot_now(state);
-        self.poisoned = restarted.is_err();
+        // A full disk has left the old files as they were.
+        self.poisoned = match &restarted {
+            Err(RecordLogError::Io { error, .. }) => !is_no_space(error),
+            Err(_) => true,
+            Ok(()) => false,
+        };
         restarted
     }
 

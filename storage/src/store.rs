@@ -33,11 +33,12 @@ use crate::{
     batch::{BatchHeader, HEADER_BYTES, stamp, stamp_time},
     cache::BlockCache,
     commit::{Commit, Progress},
-    disk::{Clock, Disk},
+    disk::{Clock, Disk, PAGE},
     housekeeper::Chores,
     journal::{FIRST_FILE, Journal, JournalState, row::KafkaSegment, row::Row},
     partition::{Log, Note, Partition},
     producer::Verdict,
+    space::Level,
     types::{LeaderEpoch, Offset, ShardId, TopicId, TopicPartition},
 };
 use bytes::Bytes;
@@ -64,6 +65,8 @@ pub struct Stamp {
     pub segment_bytes: u64,
     /// A Kafka segment rolls when its first append is older than this.
     pub segment_ms: i64,
+    /// The broker's own record, for which space is kept when the disk is full.
+    pub is_internal: bool,
 }
 
 /// An append's answer.
@@ -240,7 +243,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
                 commit: Commit::new(partition.progress.clone(), sent.last.next()),
             });
         }
-        self.admit(size_bytes)?;
+        self.admit(size_bytes, how.is_internal)?;
         let stored = self.push(&mut log, batch, &header, how);
         drop(log);
         self.mark_dirty(&partition);
@@ -297,8 +300,16 @@ impl<D: Disk, C: Clock> Store<D, C> {
         stored
     }
 
-    /// Back-pressure: memory of open blocks is planned and never exceeded by more than a batch.
-    fn admit(&self, size_bytes: usize) -> Result<(), AppendError> {
+    /// Back-pressure: memory of open blocks is planned and never exceeded by more than a batch, and
+    /// a disk that is nearly full takes nothing but what the broker needs to go on.
+    fn admit(&self, size_bytes: usize, is_internal: bool) -> Result<(), AppendError> {
+        if self.config.space.level() == Level::Full && !is_internal {
+            self.count(|counters| counters.refused_for_space += 1);
+            return Err(AppendError::DiskFull {
+                usable_bytes: self.config.space.file_system().usable_bytes,
+                full_bytes: self.config.space.watermarks().full_bytes,
+            });
+        }
         let (used_bytes, budget_bytes) = (
             self.charged_bytes.get(),
             self.config.open_block_budget_bytes,
@@ -350,6 +361,18 @@ impl<D: Disk, C: Clock> Store<D, C> {
                     log_end: log.end.0,
                 }
             })
+    }
+
+    /// Bytes of the partition's log: its blocks on disk, and what is in memory only.
+    pub fn size_bytes(&self, tp: TopicPartition) -> u64 {
+        self.partition(tp).map_or(0, |partition| {
+            let log = partition.log.borrow();
+            let slots = log.segments.slots.iter();
+            let on_disk: u64 = slots.map(|slot| slot.row.end.0 - PAGE as u64).sum();
+            let held: usize = log.held.iter().map(|held| held.block.len()).sum();
+            let in_memory = held + log.open.len() + log.fresh_bytes;
+            on_disk + in_memory as u64
+        })
     }
 
     /// The largest leader epoch at or below `epoch` and where it ends, within the durable part.

@@ -21,6 +21,7 @@ use spate_storage::{
     hash::Incarnation,
     housekeeper::{Backend, Chores, Done, Housekeeper, JOBS_MAX, Job, Keeper, WakeShard},
     pool::{FileHead, PreparedFile, SizeClass},
+    space::Space,
     types::TopicId,
 };
 
@@ -361,7 +362,8 @@ fn thread_does_every_job_for_every_shard_and_idles_at_no_cost() {
         fs::write(data.join("pool/1m/leftover"), b"unfinished").unwrap();
         let bells = [Arc::<Doorbell>::default(), Arc::default()];
         let wakes = bells.iter().map(Doorbell::wake).collect();
-        let (housekeeper, mut ends) = Housekeeper::start(data.clone(), wakes, uring).unwrap();
+        let (housekeeper, mut ends) =
+            Housekeeper::start(data.clone(), Space::default(), wakes, uring).unwrap();
         println!(
             "runs on {}: {:?}",
             housekeeper.backend(),
@@ -428,7 +430,7 @@ fn job_without_a_credit_comes_back_and_goes_through_later() {
     let bell = Arc::<Doorbell>::default();
     let wakes = vec![bell.wake()];
     let (_housekeeper, mut ends) =
-        Housekeeper::start(dir.path().to_path_buf(), wakes, false).unwrap();
+        Housekeeper::start(dir.path().to_path_buf(), Space::default(), wakes, false).unwrap();
     let (sender, receiver) = &mut ends[0];
     let job = || Job::Unlink {
         path: dir.path().join("nothing"),

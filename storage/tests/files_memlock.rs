@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 use spate_storage::housekeeper::{Backend, Chores, Housekeeper, Job};
+use spate_storage::space::Space;
 
 #[test]
 fn too_little_locked_memory_runs_on_a_plain_thread_and_says_why() {
@@ -17,7 +18,7 @@ fn too_little_locked_memory_runs_on_a_plain_thread_and_says_why() {
     let dir = tempfile::tempdir().unwrap();
     let (sender, answers) = std::sync::mpsc::channel();
     let wake = Arc::new(move || sender.send(()).unwrap());
-    let started = Housekeeper::start(dir.path().to_path_buf(), vec![wake], true);
+    let started = Housekeeper::start(dir.path().to_path_buf(), Space::default(), vec![wake], true);
     let (housekeeper, ends) = started.unwrap();
     assert_eq!(housekeeper.backend(), Backend::Thread);
     let note = housekeeper.note().unwrap();

@@ -96,6 +96,14 @@ const STORAGE: &[Setting] = &[
         .means("Size of each journal file; at most a quarter of the journal."),
     Setting::int("direct.write.bytes", 256 * KIB, 64 * KIB, 32 * MIB, Bytes)
         .means("A partition with this much waiting writes to its segment, past the journal."),
+    Setting::int("disk.low.bytes", 2 * GIB, 0, LONG_MAX, Bytes).means(
+        "Below this much free space producers are slowed down; at most an eighth of the disk. What \
+         a start needs is kept besides.",
+    ),
+    Setting::int("disk.full.bytes", 512 * MIB, 0, LONG_MAX, Bytes).means(
+        "Below this much free space produce is refused until there is more; at most a sixteenth of \
+         the disk. What a start needs is kept besides.",
+    ),
 ];
 
 const MEMORY: &[Setting] = &[

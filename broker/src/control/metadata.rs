@@ -10,6 +10,8 @@ pub mod state;
 
 use std::{io, sync::Arc};
 
+use spate_storage::space::is_no_space;
+
 use self::{
     log::{MetadataLog, Opened},
     record::{DecodeError, Record},
@@ -178,7 +180,17 @@ impl Metadata {
         self.records_since_snapshot = 0;
     }
 
+    /// Whether a write has failed so that nobody knows what is on disk.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.broken.is_some()
+    }
+
+    /// A full disk has taken nothing and poisons nothing: the next change is tried again.
     fn poison(&mut self, error: io::Error) -> MetadataError {
+        if is_no_space(&error) {
+            return MetadataError::Write(Arc::new(error));
+        }
         tracing::error!(%error, "the metadata log cannot be written: topics are frozen");
         let error = Arc::new(error);
         self.broken = Some(Arc::clone(&error));

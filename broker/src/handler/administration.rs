@@ -7,7 +7,7 @@ use crate::{
     connection::{Client, Closed},
     handler::{
         Answered, Context, alter_configs, create_partitions, create_topics, decode, delete_records,
-        delete_topics, describe_cluster, describe_configs, incremental_alter_configs,
+        delete_topics, describe_cluster, describe_configs, describe_log_dirs, incremental_alter_configs,
         list_config_resources, reply, unreadable,
     },
 };
@@ -44,6 +44,10 @@ pub async fn answer(
         ApiKey::DescribeCluster => reply(
             header,
             &describe_cluster::answer(&decode(header, body)?, &router.image(), client.listener),
+        ),
+        ApiKey::DescribeLogDirs => reply(
+            header,
+            &describe_log_dirs::answer(decode(header, body)?, context).await,
         ),
         ApiKey::DescribeConfigs => {
             let asked = decode(header, body)?;

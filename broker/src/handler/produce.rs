@@ -109,13 +109,14 @@ pub async fn begin(context: &Rc<Context>, request: Request) -> Result<PendingAns
         wait_for_durable,
     };
     let gather = scatter.send(&context.router, ask).await;
+    let throttle = context.produce_throttle();
     Ok(Box::pin(async move {
         let outcomes = gather.collect(|answer| match answer {
             Answer::Append(outcomes) => Some(outcomes),
             _ => None,
         });
         settle(&mut answer, outcomes.await);
-        finish(&header, wait_for_durable, answer)
+        finish(&header, wait_for_durable, throttle, answer)
     }))
 }
 
@@ -292,10 +293,16 @@ fn settle(answer: &mut [TopicResponse], outcomes: Vec<(usize, AppendOutcome)>) {
     }
 }
 
-fn finish(header: &RequestHeader, wants_answer: bool, topics: Vec<TopicResponse>) -> Answered {
+fn finish(
+    header: &RequestHeader,
+    wants_answer: bool,
+    throttle: Duration,
+    topics: Vec<TopicResponse>,
+) -> Answered {
     if wants_answer {
         let response = ProduceResponse {
             topics,
+            throttle_time_ms: i32::try_from(throttle.as_millis()).unwrap_or(i32::MAX),
             ..ProduceResponse::default()
         };
         return match response.encode(header.version, header.correlation_id) {

@@ -11,11 +11,12 @@ use std::{
 use futures_util::FutureExt;
 use spate_storage::{
     commit::Fence,
-    disk::standard::{StandardClock, StandardDisk},
+    disk::standard::{StandardClock, StandardDisk, space_now},
     lock::{DataLock, LockError},
     metadata_log::RecordLogError,
     node::{ClusterId, JournalSet, NodeError, NodeFile, NodeId, NodeState, NotANodeId},
     recovery::{KnownTopics, RecoverError, RecoverOptions, RecoveryReport, recover},
+    space::{Space, Watermarks},
     store::{ShardState, StoreConfig},
 };
 
@@ -29,6 +30,10 @@ use crate::{
 /// took 3.2 s, a stalled network volume can take minutes.
 const LOCK_PATIENCE: Duration = Duration::from_secs(120);
 
+/// What a start takes of the disk for each shard besides what journals hold: the first file's room
+/// and its head, and segment files that are not filled.
+const START_SLACK_BYTES: u64 = 4 << 20;
+
 /// A data directory that is ready to be served.
 pub struct Data {
     /// Held until the process ends.
@@ -41,6 +46,8 @@ pub struct Data {
     pub shards: Vec<ShardState>,
     /// Stops all writes after a failed one.
     pub fence: Fence,
+    /// How full the disk is.
+    pub space: Space,
 }
 
 /// Why a data directory cannot be used.
@@ -115,7 +122,9 @@ pub fn open(config: &Config) -> Result<Data, DataError> {
     let mut metadata = Metadata::open(log, &opened)?;
     metadata.start()?;
     let fence = Fence::new();
-    let store = store_config(config, fence.clone());
+    let space = Space::new(watermarks(config));
+    look_at_space(&space, dir);
+    let store = store_config(config, fence.clone(), space.clone());
     let shards = at_once(recover_logs(&disk, config, store, &mut node, &metadata))?;
     metadata.forget_tombstones()?;
     tracing::info!(took = ?began.elapsed(), "data directory opened");
@@ -125,6 +134,7 @@ pub fn open(config: &Config) -> Result<Data, DataError> {
         metadata,
         shards,
         fence,
+        space,
     })
 }
 
@@ -135,14 +145,34 @@ fn at_once<T>(future: impl Future<Output = T>) -> T {
         .expect("a plain disk's futures never wait")
 }
 
+/// What is kept free. The reserve is what a start takes: a fresh journal for each shard beside the
+/// old ones, with everything in it that no segment holds yet.
+fn watermarks(config: &Config) -> Watermarks {
+    let unsealed_bytes = config.journal_bytes.min(config.memory_open_bytes);
+    Watermarks {
+        low_bytes: config.disk_low_bytes,
+        full_bytes: config.disk_full_bytes,
+        reserve_bytes: u64::from(config.shards) * (unsealed_bytes + START_SLACK_BYTES),
+    }
+}
+
+/// Asks the file system how full it is. One that does not answer is left to say ENOSPC.
+pub fn look_at_space(space: &Space, dir: &Path) {
+    match space_now(dir) {
+        Ok(found) => space.note(found),
+        Err(error) => tracing::debug!(%error, "the file system does not say how full it is"),
+    }
+}
+
 /// What a shard's store may use.
-pub fn store_config(config: &Config, fence: Fence) -> StoreConfig {
+pub fn store_config(config: &Config, fence: Fence, space: Space) -> StoreConfig {
     StoreConfig {
         journal_bytes: config.journal_bytes,
         journal_file_bytes: config.journal_file_bytes,
         open_block_budget_bytes: config.memory_open_bytes as usize,
         cache_bytes: config.memory_cache_bytes as usize,
         direct_threshold_bytes: config.direct_write_bytes as usize,
+        space,
         ..StoreConfig::new(config.data_dir.clone(), fence)
     }
 }

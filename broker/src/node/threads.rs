@@ -17,6 +17,7 @@ use spate_storage::{
     commit::Fence,
     housekeeper::{ChoreReceiver, ChoreSender, Housekeeper},
     lock::DataLock,
+    space::Space,
     store::{ShardState, Store, StoreConfig},
     types::ShardId,
 };
@@ -49,6 +50,8 @@ pub struct CrewPlan {
     pub control: Arc<Notify>,
     /// The disk's fence.
     pub fence: Fence,
+    /// How full the disk is.
+    pub space: Space,
 }
 
 /// The running threads.
@@ -103,7 +106,7 @@ impl Crew {
             .iter()
             .map(|known| known.waker.clone())
             .collect();
-        let (housekeeper, chores) = start_housekeeper(&plan.config, &introductions)?;
+        let (housekeeper, chores) = start_housekeeper(&plan, &introductions)?;
         let mut links = Vec::new();
         let rings = mesh::rings(plan.config.shards);
         let parts = rings.into_iter().zip(chores).zip(states).enumerate();
@@ -122,11 +125,13 @@ impl Crew {
                     port,
                     image: Arc::clone(&plan.image),
                     stats: plan.stats.clone(),
+                    fence: plan.fence.clone(),
+                    space: plan.space.clone(),
                 },
                 wakers: wakers.clone(),
                 state,
                 chores,
-                store: store_config(&plan.config, plan.fence.clone()),
+                store: store_config(&plan.config, plan.fence.clone(), plan.space.clone()),
                 lock: share(lock)?,
             };
             // A thread that is gone says why on its other channel, or has panicked.
@@ -294,7 +299,7 @@ fn log_notes(introductions: &[Introduction]) {
 }
 
 fn start_housekeeper(
-    config: &Config,
+    plan: &CrewPlan,
     introductions: &[Introduction],
 ) -> Result<(Housekeeper, Vec<(ChoreSender, ChoreReceiver)>), ServeError> {
     let uring = introductions
@@ -307,13 +312,16 @@ fn start_housekeeper(
             Arc::new(move || waker.wake()) as Arc<dyn Fn() + Send + Sync>
         })
         .collect();
-    let (housekeeper, ends) =
-        Housekeeper::start(config.data_dir.clone(), wakes, uring).map_err(|source| {
-            ServeError::Thread {
-                what: "the housekeeper",
-                source,
-            }
-        })?;
+    let (housekeeper, ends) = Housekeeper::start(
+        plan.config.data_dir.clone(),
+        plan.space.clone(),
+        wakes,
+        uring,
+    )
+    .map_err(|source| ServeError::Thread {
+        what: "the housekeeper",
+        source,
+    })?;
     tracing::info!(backend = %housekeeper.backend(), "the housekeeper runs");
     if let Some(note) = housekeeper.note() {
         tracing::warn!("{note}");

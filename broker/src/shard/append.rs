@@ -190,6 +190,7 @@ fn stamp_of(topic: &TopicImage, item: &AppendItem) -> Stamp {
         log_append_time,
         segment_bytes: topic.config.segment_bytes,
         segment_ms: topic.config.segment_ms,
+        is_internal: topic.internal,
     }
 }
 
@@ -199,7 +200,11 @@ fn denied(error: AppendError) -> Denied {
         AppendError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
         AppendError::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
         AppendError::TooLarge { .. } => ErrorCode::RecordListTooLarge,
-        AppendError::Fenced(_) => ErrorCode::KafkaStorageError,
+        // Of a full disk too: Java's producer and librdkafka try a batch again after this error,
+        // with a pause and until their delivery timeout, so they go on by themselves when there
+        // is space. POLICY_VIOLATION fails the record at once; THROTTLING_QUOTA_EXCEEDED is
+        // unknown to librdkafka in an answer to produce, and fails there as well.
+        AppendError::Fenced(_) | AppendError::DiskFull { .. } => ErrorCode::KafkaStorageError,
         _ => ErrorCode::UnknownServerError,
     };
     Denied::Refused(Refusal::new(code, error.to_string()))

@@ -172,6 +172,10 @@ impl Logs {
                     Answer::Remove(removals.buffered(REMOVALS_AT_ONCE).collect().await)
                 }))
             }
+            Ask::Measure { items } => {
+                let sizes = items.iter().map(|target| self.store.size_bytes(*target));
+                Pending::Ready(Answer::Measure(sizes.collect()))
+            }
             Ask::Unwatch(key) => {
                 self.watches.disarm(key);
                 Pending::Ready(Answer::Unwatched)

@@ -99,6 +99,11 @@ pub enum Ask {
         /// In the order of the request.
         items: Vec<RemoveItem>,
     },
+    /// How large partitions are.
+    Measure {
+        /// Which.
+        items: Vec<TopicPartition>,
+    },
     /// The connection is gone.
     Unwatch(WatchKey),
 }
@@ -116,6 +121,8 @@ pub enum Answer {
     Find(Vec<Found>),
     /// To [`Ask::Remove`].
     Remove(Vec<Removed>),
+    /// To [`Ask::Measure`], in bytes.
+    Measure(Vec<u64>),
     /// To [`Ask::Unwatch`].
     Unwatched,
 }

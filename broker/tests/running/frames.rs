@@ -11,6 +11,7 @@ use spate_net::kafka::{
         delete_topics::DeleteTopicsRequest,
         describe_cluster::DescribeClusterRequest,
         describe_configs::DescribeConfigsRequest,
+        describe_log_dirs::DescribeLogDirsRequest,
         fetch::{FetchPartition, FetchRequest, FetchTopic},
         incremental_alter_configs::IncrementalAlterConfigsRequest,
         init_producer_id::InitProducerIdRequest,
@@ -86,6 +87,7 @@ pub fn frame_of(key: ApiKey, version: i16) -> Vec<u8> {
             bare(version, &IncrementalAlterConfigsRequest::default())
         }
         ApiKey::ListConfigResources => bare(version, &ListConfigResourcesRequest::default()),
+        ApiKey::DescribeLogDirs => bare(version, &DescribeLogDirsRequest::default()),
         ApiKey::CreatePartitions => bare(version, &CreatePartitionsRequest::default()),
         ApiKey::DescribeCluster => bare(version, &DescribeClusterRequest::default()),
     }

@@ -3,7 +3,7 @@
 
 use super::api::{
     alter_configs, api_versions, create_partitions, create_topics, delete_records, delete_topics,
-    describe_cluster, describe_configs, fetch, incremental_alter_configs, init_producer_id,
+    describe_cluster, describe_configs, describe_log_dirs, fetch, incremental_alter_configs, init_producer_id,
     list_config_resources, list_offsets, metadata, offset_for_leader_epoch, produce,
 };
 
@@ -27,6 +27,7 @@ pub enum ApiKey {
     OffsetForLeaderEpoch = 23,
     DescribeConfigs = 32,
     AlterConfigs = 33,
+    DescribeLogDirs = 35,
     CreatePartitions = 37,
     IncrementalAlterConfigs = 44,
     DescribeCluster = 60,
@@ -88,6 +89,7 @@ const SERVED: &[ApiRange] = &[
     offset_for_leader_epoch::RANGE,
     describe_configs::RANGE,
     alter_configs::RANGE,
+    describe_log_dirs::RANGE,
     create_partitions::RANGE,
     incremental_alter_configs::RANGE,
     describe_cluster::RANGE,

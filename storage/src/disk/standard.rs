@@ -20,6 +20,7 @@ use rustix::{
 };
 
 use super::{Clock, Disk, Flush, OpenMode, PAGE, aligned::AlignedBuf};
+use crate::space::FileSystem;
 
 /// A handle to the machine's file systems.
 #[derive(Clone, Debug, Default)]
@@ -169,6 +170,15 @@ pub(crate) fn list_now(dir: &Path) -> io::Result<Vec<PathBuf>> {
     }
 }
 
+/// What the file system of `dir` has. It blocks only where the file system itself hangs.
+pub fn space_now(dir: &Path) -> io::Result<FileSystem> {
+    let found = rustix::fs::statvfs(dir)?;
+    Ok(FileSystem {
+        total_bytes: found.f_blocks * found.f_frsize,
+        usable_bytes: found.f_bavail * found.f_frsize,
+    })
+}
+
 impl Disk for StandardDisk {
     type File = StandardFile;
     type Buf = AlignedBuf;
@@ -227,6 +237,10 @@ impl Disk for StandardDisk {
 
     async fn remove(&self, path: &Path) -> io::Result<()> {
         remove_now(path)
+    }
+
+    async fn space(&self, dir: &Path) -> io::Result<Option<FileSystem>> {
+        space_now(dir).map(Some)
     }
 }
 

@@ -13,8 +13,9 @@ use glommio::io::{Directory, DmaFile, OpenOptions};
 use crate::disk::{
     Disk, Flush, OpenMode,
     aligned::AlignedBuf,
-    standard::{create_dir_now, list_now, remove_now},
+    standard::{create_dir_now, list_now, remove_now, space_now},
 };
+use crate::space::FileSystem;
 
 /// A handle for use inside a glommio executor.
 #[derive(Clone, Debug, Default)]
@@ -127,6 +128,11 @@ impl Disk for BackgroundDisk {
     async fn remove(&self, path: &Path) -> io::Result<()> {
         let path = path.to_owned();
         off_ring(move || remove_now(&path)).await
+    }
+
+    /// Not off the ring: it reads numbers that the kernel keeps in memory.
+    async fn space(&self, dir: &Path) -> io::Result<Option<FileSystem>> {
+        space_now(dir).map(Some)
     }
 }
 

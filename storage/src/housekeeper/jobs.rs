@@ -12,6 +12,7 @@ use crate::{
     hash::Incarnation,
     pool::{self, FileKind, Filling, PreparedFile, SizeClass},
     segment::topic_dir,
+    space::{Level, Space, is_no_space},
 };
 
 /// What does the jobs of one data directory.
@@ -19,6 +20,7 @@ pub struct Keeper<D: Disk> {
     disk: D,
     data: PathBuf,
     stock: RefCell<Stock>,
+    space: Space,
     /// Where incarnations come from: random, except in simulations.
     incarnations: Box<dyn Fn() -> Incarnation>,
 }
@@ -47,8 +49,15 @@ impl<D: Disk> Keeper<D> {
             disk,
             data,
             stock: RefCell::default(),
+            space: Space::default(),
             incarnations,
         }
+    }
+
+    /// The same, on a disk whose space is counted.
+    #[must_use]
+    pub fn with_space(self, space: Space) -> Keeper<D> {
+        Keeper { space, ..self }
     }
 
     /// Unlinks what an earlier process left unfinished (S1), and tries whether files can be made
@@ -93,6 +102,7 @@ impl<D: Disk> Keeper<D> {
                     Some(file) => file,
                     None => self.new_segment(*class).await?,
                 };
+                self.thin_out().await?;
                 Ok(Done::Segment(file))
             }
             Job::PrepareJournal { path, len } => self.new_journal(path, *len).await,
@@ -127,7 +137,32 @@ impl<D: Disk> Keeper<D> {
     async fn new_segment(&self, class: SizeClass) -> io::Result<PreparedFile> {
         let (dir, incarnation) = (self.shelf_dir(class), (self.incarnations)());
         let (kind, len) = (FileKind::Segment, class.bytes());
-        pool::prepare(&self.disk, &dir, kind, len, filling(class), incarnation).await
+        self.measure().await?;
+        if !self.space.admits(len) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let file = pool::prepare(&self.disk, &dir, kind, len, filling(class), incarnation).await;
+        self.space.note_made(&file);
+        file
+    }
+
+    /// Tells everybody how full the disk is.
+    async fn measure(&self) -> io::Result<()> {
+        if let Some(now) = self.disk.space(&self.data).await? {
+            self.space.note(now);
+        }
+        Ok(())
+    }
+
+    /// Gives up the files made ready ahead of time while space is short.
+    async fn thin_out(&self) -> io::Result<()> {
+        while self.space.level() != Level::Ample {
+            let Some(file) = self.stock.borrow_mut().take_any() else {
+                break;
+            };
+            self.unlink(&file.path).await?;
+        }
+        Ok(())
     }
 
     /// Zero-filled in the pool, so that a half-filled file never lies where a journal is looked
@@ -135,7 +170,10 @@ impl<D: Disk> Keeper<D> {
     async fn new_journal(&self, path: &Path, len: u64) -> io::Result<Done> {
         let (dir, incarnation) = (self.pool().join("journal"), (self.incarnations)());
         let kind = FileKind::Journal;
-        let file = pool::prepare(&self.disk, &dir, kind, len, Filling::Zeros, incarnation).await?;
+        let file = pool::prepare(&self.disk, &dir, kind, len, Filling::Zeros, incarnation).await;
+        self.space.note_made(&file);
+        self.measure().await?;
+        let file = file?;
         pool::place(&self.disk, &file.path, path).await?;
         Ok(Done::Journal(PreparedFile {
             path: path.to_owned(),
@@ -146,7 +184,9 @@ impl<D: Disk> Keeper<D> {
     /// To the pool first and renewed there: a file whose head is half rewritten lies where every
     /// start unlinks it.
     async fn recycle(&self, path: &Path, class: SizeClass) -> io::Result<Done> {
-        if !self.stock.borrow_mut().accepts(class) {
+        // A file on the shelf is space that nobody else can have.
+        let is_short = self.space.level() != Level::Ample;
+        if is_short || !self.stock.borrow_mut().accepts(class) {
             self.unlink(path).await?;
             return Ok(Done::Recycled(path.to_owned()));
         }
@@ -182,11 +222,13 @@ impl<D: Disk> Keeper<D> {
     /// Makes one file ready ahead of time if the class has run short; says whether it did.
     /// Failing is no one's error: the next shard that asks gets it.
     pub async fn restock(&self, class: SizeClass) -> bool {
-        if !self.stock.borrow_mut().wants(class) {
+        if self.space.level() != Level::Ample || !self.stock.borrow_mut().wants(class) {
             return false;
         }
         let file = self.new_segment(class).await;
-        if let Err(error) = &file {
+        if let Err(error) = &file
+            && !is_no_space(error)
+        {
             tracing::warn!(%class, %error, "cannot make a segment file ready ahead of time");
         }
         let made = file.is_ok();

@@ -38,6 +38,14 @@ impl Stock {
         file
     }
 
+    /// A ready file of any class, the largest first: to be given up.
+    pub(super) fn take_any(&mut self) -> Option<PreparedFile> {
+        self.shelves
+            .iter_mut()
+            .rev()
+            .find_map(|shelf| shelf.ready.pop())
+    }
+
     /// Whether one more file of the class is wanted; if so it counts as coming.
     pub(super) fn wants(&mut self, class: SizeClass) -> bool {
         let shelf = &mut self.shelves[index(class)];

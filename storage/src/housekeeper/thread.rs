@@ -18,7 +18,11 @@ use super::{
     mail::{self, Bell, ChoreReceiver, ChoreSender, Mail, WakeShard},
     serve::serve,
 };
-use crate::{disk::standard::StandardDisk, hash::Incarnation};
+use crate::{
+    disk::{Disk, standard::StandardDisk},
+    hash::Incarnation,
+    space::Space,
+};
 
 /// Memory that glommio registers with its rings, which counts against the user's locked memory,
 /// once for each of its three rings: 192 KiB of the 6 MiB that all shards and it share. glommio
@@ -62,16 +66,18 @@ type Ready = io::Result<(Backend, Option<String>)>;
 
 impl Housekeeper {
     /// Starts the thread and clears the pool. Gives the shards' ends in the order of `wakes`.
-    /// `uring` is false where the operator chose epoll: then glommio is not even tried.
+    /// It tells `space` how full the disk is and makes no file that the reserve forbids. `uring` is
+    /// false where the operator chose epoll: then glommio is not even tried.
     pub fn start(
         data: PathBuf,
+        space: Space,
         wakes: Vec<WakeShard>,
         uring: bool,
     ) -> io::Result<(Housekeeper, Vec<(ChoreSender, ChoreReceiver)>)> {
         let bell = Arc::<Bell>::default();
         let (ends, mail) = mail::connect(wakes, &bell);
         let (ready_in, ready_out) = mpsc::sync_channel(1);
-        let body = move || run(data, mail, uring, &ready_in);
+        let body = move || run(Ground { data, space }, mail, uring, &ready_in);
         let thread = thread::Builder::new()
             .name("housekeeper".to_owned())
             .spawn(body)?;
@@ -130,19 +136,32 @@ impl Drop for Housekeeper {
     }
 }
 
-fn run(data: PathBuf, mail: Mail, uring: bool, ready: &mpsc::SyncSender<Ready>) {
+/// What the housekeeper works on.
+#[derive(Clone)]
+struct Ground {
+    data: PathBuf,
+    space: Space,
+}
+
+impl Ground {
+    fn keeper<D: Disk>(self, disk: D) -> Keeper<D> {
+        Keeper::new(disk, self.data, Box::new(Incarnation::random)).with_space(self.space)
+    }
+}
+
+fn run(ground: Ground, mail: Mail, uring: bool, ready: &mpsc::SyncSender<Ready>) {
     // This thread only: Linux keeps niceness for each thread, and pid 0 is the caller.
     if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
         tracing::debug!(%error, "the housekeeper keeps its priority");
     }
     let note = match executor(uring) {
-        Ok(executor) => match run_on_glommio(&executor, data.clone(), mail, ready) {
+        Ok(executor) => match run_on_glommio(&executor, ground.clone(), mail, ready) {
             Ok(()) => return,
-            Err((mail, note)) => return run_on_thread(data, mail, Some(note), ready),
+            Err((mail, note)) => return run_on_thread(ground, mail, Some(note), ready),
         },
         Err(note) => note,
     };
-    run_on_thread(data, mail, note, ready);
+    run_on_thread(ground, mail, note, ready);
 }
 
 /// A glommio executor, or why there is none (nothing when none was wanted). glommio panics where
@@ -184,12 +203,12 @@ fn executor(uring: bool) -> Result<LocalExecutor, Option<String>> {
 /// Gives the mail back when glommio cannot work in this directory.
 fn run_on_glommio(
     executor: &LocalExecutor,
-    data: PathBuf,
+    ground: Ground,
     mail: Mail,
     ready: &mpsc::SyncSender<Ready>,
 ) -> Result<(), (Mail, String)> {
     executor.run(async {
-        let keeper = Keeper::new(BackgroundDisk, data, Box::new(Incarnation::random));
+        let keeper = ground.keeper(BackgroundDisk);
         if let Err(error) = keeper.start().await {
             let note = format!(
                 "the housekeeper runs without io_uring: {error}; it needs direct I/O in the data \
@@ -225,8 +244,13 @@ fn run_on_glommio(
     })
 }
 
-fn run_on_thread(data: PathBuf, mail: Mail, note: Option<String>, ready: &mpsc::SyncSender<Ready>) {
-    let keeper = Keeper::new(StandardDisk::new(), data, Box::new(Incarnation::random));
+fn run_on_thread(
+    ground: Ground,
+    mail: Mail,
+    note: Option<String>,
+    ready: &mpsc::SyncSender<Ready>,
+) {
+    let keeper = ground.keeper(StandardDisk::new());
     let started = keeper.start().now_or_never();
     let started = started.unwrap_or_else(|| Err(io::Error::other("the plain disk waited")));
     let failed = started.is_err();

@@ -8,6 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use rustix::io::Errno;
 
 use super::{
     index::{self, BlockEntry, index_len},
@@ -82,6 +83,21 @@ pub enum SegmentError {
         /// As the block says.
         found: Offset,
     },
+}
+
+impl SegmentError {
+    /// Whether it says nothing of the file: another try may well succeed.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        let SegmentError::Io { error, .. } = self else {
+            return false;
+        };
+        let number = error.raw_os_error().map(Errno::from_raw_os_error);
+        matches!(
+            number,
+            Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN | Errno::INTR)
+        )
+    }
 }
 
 /// What is said of blocks that an index does not name and the journal does.

@@ -1,6 +1,8 @@
 //! What a store may use, and what it has used.
 
-use crate::{block::block_len, commit::Fence, disk::PAGE, pool::SizeClass, segment::index_len};
+use crate::{
+    block::block_len, commit::Fence, disk::PAGE, pool::SizeClass, segment::index_len, space::Space,
+};
 use std::{path::PathBuf, time::Duration};
 
 /// Limits of one shard's store.
@@ -26,6 +28,8 @@ pub struct StoreConfig {
     pub producer_expiry: Duration,
     /// Shared by all shards of the disk (S10).
     pub fence: Fence,
+    /// How full the disk is; shared likewise.
+    pub space: Space,
 }
 
 impl StoreConfig {
@@ -43,6 +47,7 @@ impl StoreConfig {
             idle_frame_after: Duration::from_millis(100),
             producer_expiry: Duration::from_secs(24 * 60 * 60),
             fence,
+            space: Space::default(),
         }
     }
 
@@ -108,6 +113,8 @@ pub struct StoreCounters {
     pub duplicates: u64,
     /// Appends refused for want of memory.
     pub refused_for_memory: u64,
+    /// Appends refused for want of disk space.
+    pub refused_for_space: u64,
     /// Journal writes.
     pub frames: u64,
     /// Their bytes.

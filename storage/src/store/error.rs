@@ -63,6 +63,17 @@ pub enum AppendError {
         /// The limit.
         budget_bytes: usize,
     },
+    /// Try again when there is space: nothing else is wrong.
+    #[error(
+        "the disk is full: {usable_bytes} bytes are left and {full_bytes} are kept free; delete \
+         topics or records, lower retention, or add space: producing goes on by itself then"
+    )]
+    DiskFull {
+        /// Free.
+        usable_bytes: u64,
+        /// The watermark.
+        full_bytes: u64,
+    },
     /// A write to the disk failed.
     #[error(transparent)]
     Fenced(#[from] Fenced),

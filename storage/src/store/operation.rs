@@ -5,9 +5,10 @@ use crate::{
     disk::Disk,
     journal::{ReadyFile, frame::Sequence},
     partition::Partition,
+    pool::PreparedFile,
     segment::{SegmentError, SegmentFile, SegmentName},
 };
-use std::{future::Future, io, path::PathBuf, pin::Pin, rc::Rc};
+use std::{future::Future, io, pin::Pin, rc::Rc};
 
 /// An operation in flight.
 pub(super) type Operation<D> = Pin<Box<dyn Future<Output = Completion<D>>>>;
@@ -27,6 +28,7 @@ pub(super) enum Completion<D: Disk> {
     Opened {
         partition: Rc<Partition<D>>,
         name: SegmentName,
+        prepared: PreparedFile,
         opened: Result<SegmentFile<D>, SegmentError>,
     },
     /// A file that recovery found, to go on writing to it.
@@ -38,7 +40,7 @@ pub(super) enum Completion<D: Disk> {
     Closed(Result<(), SegmentError>),
     /// A journal file from the housekeeper.
     JournalOpened {
-        path: PathBuf,
+        prepared: PreparedFile,
         opened: io::Result<ReadyFile<D>>,
     },
 }

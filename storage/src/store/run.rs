@@ -92,6 +92,13 @@ impl<D: Disk, C: Clock> Store<D, C> {
         self.send_chores();
     }
 
+    /// Has the store look at once whether the disk is fenced: another shard may have found out.
+    pub fn look_at_fence(&self) {
+        if self.config.fence.check().is_err() && !self.rhythm.has_failed.get() {
+            self.signal.wake();
+        }
+    }
+
     /// Wakes everybody who waits for what will not happen (S10).
     fn fail(&self) {
         if !self.rhythm.has_failed.replace(true) {

@@ -7,8 +7,9 @@ use crate::{
     housekeeper::{Done, Job},
     journal::{ReadyFile, slot_of},
     partition::{Log, Partition, SegmentSlot},
-    pool::{PreparedFile, SizeClass},
+    pool::{FileKind, PreparedFile, SizeClass},
     segment::{SegmentError, SegmentFile, SegmentName, partition_dir},
+    space::{Level, is_no_space},
 };
 use std::{
     collections::{HashMap, VecDeque},
@@ -42,6 +43,10 @@ pub(super) struct Stock<D: Disk> {
     /// Jobs for which the ring had no slot, oldest first.
     jobs: VecDeque<Job>,
     failed: Vec<Job>,
+    /// Files that are there and could not be opened, for instance for want of descriptors.
+    unopened: Vec<PreparedFile>,
+    /// Partitions whose last file could not be opened for such a reason.
+    unopened_last: Vec<Rc<Partition<D>>>,
 }
 
 impl<D: Disk> Stock<D> {
@@ -55,7 +60,23 @@ impl<D: Disk> Stock<D> {
             placing: HashMap::new(),
             jobs: VecDeque::new(),
             failed: Vec::new(),
+            unopened: Vec::new(),
+            unopened_last: Vec::new(),
         }
+    }
+
+    /// Gives up what lies ready: no wish waits for it, and space is short.
+    fn give_back(&mut self) {
+        let ready = self.ready.iter_mut().flat_map(std::mem::take);
+        self.jobs
+            .extend(ready.map(|file| Job::Unlink { path: file.path }));
+    }
+
+    fn wished_for(&self, class: SizeClass) -> usize {
+        self.wishes
+            .iter()
+            .filter(|wish| wish.class == class)
+            .count()
     }
 }
 
@@ -76,9 +97,15 @@ impl<D: Disk, C: Clock> Store<D, C> {
                 self.discard_file(&file.path);
             }
             Done::Failed { job, error } => {
-                tracing::warn!(?job, %error, "housekeeping failed; asked again in a second");
+                // Of a full disk everybody is told once, by the gauge.
+                match is_no_space(&error) {
+                    true => tracing::debug!(?job, %error, "no space; asked again in a second"),
+                    false => {
+                        tracing::warn!(?job, %error, "housekeeping failed; asked again in a second");
+                    }
+                }
                 self.stock.borrow_mut().failed.push(job);
-                self.rhythm.retry_at.set(Some(self.elapsed() + RETRY_AFTER));
+                self.try_later();
             }
         }
         self.signal.wake();
@@ -95,17 +122,42 @@ impl<D: Disk, C: Clock> Store<D, C> {
         self.signal.wake();
     }
 
+    fn try_later(&self) {
+        self.rhythm.retry_at.set(Some(self.elapsed() + RETRY_AFTER));
+    }
+
     pub(super) fn ask_again(&self) {
         let mut stock = self.stock.borrow_mut();
         let failed = std::mem::take(&mut stock.failed);
         stock.jobs.extend(failed);
+        let unopened = std::mem::take(&mut stock.unopened);
+        let unopened_last = std::mem::take(&mut stock.unopened_last);
+        drop(stock);
+        for file in unopened {
+            match file.kind {
+                FileKind::Journal => self.take_journal(&file),
+                FileKind::Segment => self.take_placed(file),
+            }
+        }
+        for partition in unopened_last {
+            self.queue_seal(&partition);
+        }
     }
 
     /// Fills up the stock and hands jobs over while the ring has slots.
     pub(super) fn send_chores(&self) {
         let mut stock = self.stock.borrow_mut();
+        let is_short = self.config.space.level() != Level::Ample;
+        if is_short {
+            stock.give_back();
+        }
         for (at, class) in SizeClass::ALL.into_iter().enumerate() {
-            while stock.ready[at].len() + stock.asked[at] < stock.wanted[at] {
+            let wanted = if is_short {
+                stock.wished_for(class).min(READY)
+            } else {
+                stock.wanted[at]
+            };
+            while stock.ready[at].len() + stock.asked[at] < wanted {
                 stock.asked[at] += 1;
                 stock.jobs.push_back(Job::PrepareSegment { class });
             }
@@ -186,6 +238,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
             Completion::Opened {
                 partition,
                 name,
+                prepared: file,
                 opened,
             }
         }));
@@ -193,10 +246,11 @@ impl<D: Disk, C: Clock> Store<D, C> {
 
     pub(super) fn segment_opened(
         &self,
-        partition: &Rc<Partition<D>>,
-        name: SegmentName,
+        (partition, name): (Rc<Partition<D>>, SegmentName),
+        prepared: PreparedFile,
         opened: Result<SegmentFile<D>, SegmentError>,
     ) {
+        let partition = &partition;
         match opened {
             Ok(file) => {
                 let path = file.path().to_owned();
@@ -223,7 +277,16 @@ impl<D: Disk, C: Clock> Store<D, C> {
                     self.mark_dirty(partition);
                 }
             }
-            Err(error) => self.config.fence.trip(error.to_string()),
+            // No write has failed: nothing is in doubt, and the file is there.
+            Err(error) => {
+                tracing::warn!(%error, "cannot open a new segment file; tried again in a second");
+                let path = prepared.path.clone();
+                let mut stock = self.stock.borrow_mut();
+                stock.placing.insert(path, (Rc::clone(partition), name));
+                stock.unopened.push(prepared);
+                drop(stock);
+                self.try_later();
+            }
         }
     }
 
@@ -255,6 +318,13 @@ impl<D: Disk, C: Clock> Store<D, C> {
         log.segments.is_waiting = false;
         match opened {
             Ok(file) => log.segments.adopt(file),
+            Err(error) if error.is_passing() => {
+                tracing::warn!(%error, "cannot open a segment file; tried again in a second");
+                let mut stock = self.stock.borrow_mut();
+                stock.unopened_last.push(Rc::clone(partition));
+                drop(stock);
+                return self.try_later();
+            }
             Err(error) => {
                 tracing::error!(%error, "a segment file is unreadable; writing goes on in another");
                 log.segments.is_last_lost = true;
@@ -296,31 +366,33 @@ impl<D: Disk, C: Clock> Store<D, C> {
         let Some(slot) = slot_of(&file.path) else {
             return;
         };
-        let (path, incarnation, len) = (file.path.clone(), file.incarnation, file.len);
+        let (incarnation, len, prepared) = (file.incarnation, file.len, file.clone());
         let disk = self.disk.clone();
         self.begun.borrow_mut().push(Box::pin(async move {
-            let opened = disk.open(&path, OpenMode::Write).await;
+            let opened = disk.open(&prepared.path, OpenMode::Write).await;
             let opened = opened.map(|file| ReadyFile {
                 slot,
                 file,
                 incarnation,
                 len,
             });
-            Completion::JournalOpened { path, opened }
+            Completion::JournalOpened { prepared, opened }
         }));
     }
 
-    pub(super) fn journal_opened(&self, path: &Path, opened: io::Result<ReadyFile<D>>) {
+    pub(super) fn journal_opened(&self, prepared: PreparedFile, opened: io::Result<ReadyFile<D>>) {
         match opened {
             Ok(ready) => {
                 let mut journal = self.journal.borrow_mut();
                 journal.asked = journal.asked.saturating_sub(1);
                 journal.ready.push_back(ready);
             }
-            Err(error) => self
-                .config
-                .fence
-                .trip(format!("{}: {error}", path.display())),
+            Err(error) => {
+                let path = prepared.path.display();
+                tracing::warn!(%path, %error, "cannot open a journal file; tried again in a second");
+                self.stock.borrow_mut().unopened.push(prepared);
+                self.try_later();
+            }
         }
     }
 }

@@ -89,6 +89,7 @@ pub fn stamp(epoch: i32) -> Stamp {
         log_append_time: None,
         segment_bytes: 1 << 30,
         segment_ms: i64::MAX,
+        is_internal: false,
     }
 }
 

@@ -25,11 +25,18 @@ pub fn open(data_dir: &Path) -> Result<(Box<dyn MetadataLog>, Opened), RecordLog
     Ok((Box::new(log), opened))
 }
 
+/// Keeps what kind of failure it was: a full disk is none for ever.
+fn of_kind(error: RecordLogError) -> io::Error {
+    let kind = match &error {
+        RecordLogError::Io { error, .. } => error.kind(),
+        _ => io::ErrorKind::Other,
+    };
+    io::Error::new(kind, error)
+}
+
 impl MetadataLog for RecordLog {
     fn append(&mut self, entry: &[u8]) -> io::Result<()> {
-        RecordLog::append(self, entry)
-            .map(|_| ())
-            .map_err(io::Error::other)
+        RecordLog::append(self, entry).map(|_| ()).map_err(of_kind)
     }
 
     fn snapshot(&mut self, snapshot: &[u8]) -> io::Result<()> {

@@ -46,6 +46,8 @@ fn world(shards: usize) -> World {
         data_dir: PathBuf::new(),
         housekeeper_runs: Box::new(|| true),
         statistics,
+        fence: Fence::new(),
+        space: Space::default(),
     };
     World {
         control: Loop::new(control),
