@@ -5,6 +5,7 @@
 
 mod config;
 mod consume;
+mod inspect;
 mod produce;
 mod serve;
 mod stats;
@@ -54,6 +55,8 @@ enum Command {
     Produce(produce::ProduceArgs),
     /// Read records
     Consume(consume::ConsumeArgs),
+    /// Show what is in the files of a data directory, running or not
+    Inspect(inspect::InspectArgs),
     /// Show what a broker on this machine has counted
     Stats(stats::StatsArgs),
     /// Show every setting with its value, default, unit and meaning
@@ -253,6 +256,7 @@ pub fn run() -> ExitCode {
         Some(Command::Topic(command)) => topic::run(&command),
         Some(Command::Produce(args)) => produce::run(&args),
         Some(Command::Consume(args)) => consume::run(&args),
+        Some(Command::Inspect(args)) => inspect::run(&args),
         Some(Command::Stats(args)) => stats::run(&args),
         Some(Command::Config(args)) => config::run(&args),
     };
@@ -312,12 +316,15 @@ mod tests {
             "spate consume t --from @1700000000000 -n 5 -f %k=%s\\n -e -p 1",
             "spate consume t --from -5",
             "spate stats --data d",
+            "spate inspect --data d --verify --json",
+            "spate inspect d/node d/journal/1/0/0 --records",
             "spate config --set num.partitions=4",
         ] {
             let parsed = Cli::try_parse_from(line.split_whitespace());
             assert!(parsed.is_ok(), "{line}: {}", parsed.expect_err("it failed"));
         }
         for line in [
+            "spate inspect",
             "spate produce",
             "spate produce t -z rar",
             "spate consume t --from soon",

@@ -66,6 +66,8 @@ pub enum Job {
         /// Whose.
         topic: TopicId,
     },
+    /// Unlinks the files that lie ready, if space is short. Answer: [`Done::ThinnedOut`].
+    ThinOut,
     /// Unlinks one file or directory. Answer: [`Done::Unlinked`].
     Unlink {
         /// Which.
@@ -86,6 +88,8 @@ pub enum Done {
     Recycled(PathBuf),
     /// The topic's files are gone, durably.
     TopicRemoved(TopicId),
+    /// No file lies ready, unless there is space.
+    ThinnedOut,
     /// The file is gone, durably.
     Unlinked(PathBuf),
     /// A job failed and left nothing behind that anyone may use.
@@ -123,7 +127,7 @@ impl Job {
             | Job::RenewJournal { .. }
             | Job::Place { .. } => Urgency::Awaited,
             Job::Recycle { .. } => Urgency::Ahead,
-            Job::RemoveTopic { .. } | Job::Unlink { .. } => Urgency::Whenever,
+            Job::RemoveTopic { .. } | Job::Unlink { .. } | Job::ThinOut => Urgency::Whenever,
         }
     }
 }

@@ -360,6 +360,66 @@ fn log_files(dir: &Path) -> Result<Vec<(Sequence, PathBuf)>, RecordLogError> {
     Ok(logs)
 }
 
+/// What a log file holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LogContents {
+    /// Number of its first record.
+    pub first: Sequence,
+    /// Its records, in order.
+    pub records: Vec<Vec<u8>>,
+    /// Bytes behind them that hold no record: of one that is being written, or was torn.
+    pub cut_bytes: u64,
+}
+
+/// Reads a log file's bytes and changes nothing. `path` names its first record.
+pub fn read_log(path: &Path, file: &[u8]) -> Result<LogContents, RecordLogError> {
+    let named = path
+        .file_stem()
+        .and_then(|stem| stem.to_str()?.parse().ok());
+    let first = Sequence(named.unwrap_or(1));
+    let incarnation = format::read_log_head(file).map_err(|broken| corrupt(path, broken))?;
+    let read = format::read_records(file, incarnation, first);
+    let read = read.map_err(|broken| corrupt(path, broken))?;
+    Ok(LogContents {
+        first,
+        cut_bytes: (file.len() - read.end) as u64,
+        records: read.records.into_iter().map(<[u8]>::to_vec).collect(),
+    })
+}
+
+/// Reads a snapshot's bytes: the last record that it covers, and the state.
+pub fn read_snapshot_bytes(
+    path: &Path,
+    file: &[u8],
+) -> Result<(Sequence, Vec<u8>), RecordLogError> {
+    let read = format::read_snapshot(file).map_err(|broken| corrupt(path, broken))?;
+    Ok((read.0, read.1.to_vec()))
+}
+
+/// What is in a metadata directory, without touching it: for tools beside a running broker.
+pub fn read(dir: &Path) -> Result<Contents, RecordLogError> {
+    let snapshot = read_snapshot(&dir.join("snapshot"))?;
+    let covered = snapshot
+        .as_ref()
+        .map_or(Sequence(0), |(covered, _)| *covered);
+    let mut contents = Contents {
+        snapshot: snapshot.map(|(_, state)| state),
+        ..Contents::default()
+    };
+    let mut paths = list_now(dir).map_err(at(dir))?;
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
+    paths.sort();
+    for path in paths {
+        let bytes = fs::read(&path).map_err(at(&path))?;
+        let log = read_log(&path, &bytes)?;
+        let numbered = (log.first.0..).zip(log.records);
+        let news = numbered.filter(|(sequence, _)| *sequence > covered.0);
+        contents.records.extend(news.map(|(_, record)| record));
+        contents.cut_bytes += log.cut_bytes;
+    }
+    Ok(contents)
+}
+
 fn read_snapshot(path: &Path) -> Result<Option<(Sequence, Vec<u8>)>, RecordLogError> {
     match fs::read(path) {
         Ok(bytes) => {

@@ -306,6 +306,26 @@ impl NodeFile {
     }
 }
 
+/// One slot of the file, as `spate inspect` shows it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Slot {
+    /// Counts the writes: the higher one is in force.
+    pub sequence: u64,
+    /// What it says.
+    pub state: NodeState,
+}
+
+/// Both slots of a file's bytes; what is missing of them is read as zeros.
+pub fn read_slots(file: &[u8]) -> [Result<Slot, SlotError>; 2] {
+    [0, PAGE].map(|at| {
+        let mut page = [0; PAGE];
+        let rest = file.get(at..).unwrap_or_default();
+        let len = rest.len().min(PAGE);
+        page[..len].copy_from_slice(&rest[..len]);
+        decode(&page).map(|(sequence, state)| Slot { sequence, state })
+    })
+}
+
 /// A directory with journals or topics and no `node` file lost it: starting empty beside the data
 /// would look like losing everything.
 async fn no_data_in<D: Disk>(disk: &D, data: &Path) -> Result<(), NodeError> {

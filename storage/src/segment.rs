@@ -21,6 +21,6 @@ mod name;
 mod scan;
 
 pub use file::{Found, SegmentError, SegmentFile};
-pub use index::{BlockEntry, INDEX_ENTRY_BYTES, index_len};
+pub use index::{BlockEntry, INDEX_ENTRY_BYTES, index_len, index_of};
 pub use name::{Generation, SegmentName, partition_dir, topic_dir};
 pub use scan::{Damage, scan};

@@ -21,6 +21,9 @@ use std::{
     },
 };
 
+/// Files that a file system has room for at least, however long they are by themselves.
+const FILES_MIN: u64 = 16;
+
 /// Free bytes at which something changes; each holds below it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Watermarks {
@@ -149,6 +152,21 @@ impl Space {
     pub fn admits(&self, len: u64) -> bool {
         let now = self.file_system();
         now.total_bytes == 0 || now.usable_bytes >= self.watermarks().reserve_bytes + len
+    }
+
+    /// Whether a file of `len` bytes that nobody needs yet leaves free space ample.
+    #[must_use]
+    pub fn admits_ahead(&self, len: u64) -> bool {
+        let now = self.file_system();
+        now.total_bytes == 0 || now.usable_bytes >= self.watermarks().low_bytes + len
+    }
+
+    /// Whether a file of `len` bytes is in proportion: on a small file system a few large ones,
+    /// hardly begun, would be all of it.
+    #[must_use]
+    pub fn suits(&self, len: u64) -> bool {
+        let total_bytes = self.file_system().total_bytes;
+        total_bytes == 0 || len <= total_bytes / FILES_MIN
     }
 
     /// Takes what the file system says now.

@@ -68,6 +68,20 @@ impl Metadata {
     /// # Errors
     /// [`MetadataError`] if they make none.
     pub fn open(log: Box<dyn MetadataLog>, opened: &Opened) -> Result<Metadata, MetadataError> {
+        let (state, records_since_snapshot) = Metadata::replay(opened)?;
+        Ok(Metadata {
+            state,
+            log,
+            records_since_snapshot,
+            broken: None,
+        })
+    }
+
+    /// The state that a log's contents make, and how many records came after its snapshot.
+    ///
+    /// # Errors
+    /// [`MetadataError`] if they make none.
+    pub fn replay(opened: &Opened) -> Result<(State, usize), MetadataError> {
         let mut state = match &opened.snapshot {
             None => State::default(),
             Some(bytes) => {
@@ -98,12 +112,7 @@ impl Metadata {
             }
             records_since_snapshot += records.len();
         }
-        Ok(Metadata {
-            state,
-            log,
-            records_since_snapshot,
-            broken: None,
-        })
+        Ok((state, records_since_snapshot))
     }
 
     /// What holds now, all of it durable.

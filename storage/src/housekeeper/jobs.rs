@@ -1,7 +1,7 @@
 //! The jobs themselves, over any disk: glommio's, plain system calls', or the simulated one.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     io,
     path::{Path, PathBuf},
 };
@@ -21,6 +21,8 @@ pub struct Keeper<D: Disk> {
     data: PathBuf,
     stock: RefCell<Stock>,
     space: Space,
+    /// Bytes of the segment files being made now.
+    making_bytes: Cell<u64>,
     /// Where incarnations come from: random, except in simulations.
     incarnations: Box<dyn Fn() -> Incarnation>,
 }
@@ -50,6 +52,7 @@ impl<D: Disk> Keeper<D> {
             data,
             stock: RefCell::default(),
             space: Space::default(),
+            making_bytes: Cell::new(0),
             incarnations,
         }
     }
@@ -102,7 +105,6 @@ impl<D: Disk> Keeper<D> {
                     Some(file) => file,
                     None => self.new_segment(*class).await?,
                 };
-                self.thin_out().await?;
                 Ok(Done::Segment(file))
             }
             Job::PrepareJournal { path, len } => self.new_journal(path, *len).await,
@@ -127,6 +129,10 @@ impl<D: Disk> Keeper<D> {
                 }
                 Ok(Done::TopicRemoved(*topic))
             }
+            Job::ThinOut => {
+                self.thin_out().await?;
+                Ok(Done::ThinnedOut)
+            }
             Job::Unlink { path } => {
                 self.unlink(path).await?;
                 Ok(Done::Unlinked(path.clone()))
@@ -138,11 +144,15 @@ impl<D: Disk> Keeper<D> {
         let (dir, incarnation) = (self.shelf_dir(class), (self.incarnations)());
         let (kind, len) = (FileKind::Segment, class.bytes());
         self.measure().await?;
-        if !self.space.admits(len) {
+        // Files being made beside this one have not taken all of their space yet.
+        if !self.space.admits(len + self.making_bytes.get()) {
             return Err(io::ErrorKind::StorageFull.into());
         }
+        self.making_bytes.set(self.making_bytes.get() + len);
         let file = pool::prepare(&self.disk, &dir, kind, len, filling(class), incarnation).await;
+        self.making_bytes.set(self.making_bytes.get() - len);
         self.space.note_made(&file);
+        self.measure().await?;
         file
     }
 
@@ -162,7 +172,7 @@ impl<D: Disk> Keeper<D> {
             };
             self.unlink(&file.path).await?;
         }
-        Ok(())
+        self.measure().await
     }
 
     /// Zero-filled in the pool, so that a half-filled file never lies where a journal is looked
@@ -222,7 +232,10 @@ impl<D: Disk> Keeper<D> {
     /// Makes one file ready ahead of time if the class has run short; says whether it did.
     /// Failing is no one's error: the next shard that asks gets it.
     pub async fn restock(&self, class: SizeClass) -> bool {
-        if self.space.level() != Level::Ample || !self.stock.borrow_mut().wants(class) {
+        let admits = self
+            .space
+            .admits_ahead(class.bytes() + self.making_bytes.get());
+        if !admits || !self.stock.borrow_mut().wants(class) {
             return false;
         }
         let file = self.new_segment(class).await;

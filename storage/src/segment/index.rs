@@ -134,6 +134,14 @@ pub(super) fn encode(entries: &[BlockEntry], incarnation: Incarnation, out: &mut
     out[len - 8..].copy_from_slice(&sum.to_le_bytes());
 }
 
+/// The index at the end of a whole file's bytes, if there is one that verifies.
+#[must_use]
+pub fn index_of(file: &[u8], incarnation: Incarnation) -> Option<Vec<BlockEntry>> {
+    let last_page = file.get(file.len().checked_sub(PAGE)?..)?;
+    let len = len_of_tail(last_page, file.len() as u64)?;
+    decode(&file[file.len() - len..], incarnation)
+}
+
 /// The index's length, from the file's last page; nothing if the file does not end in one.
 pub(super) fn len_of_tail(page: &[u8], file_len: u64) -> Option<usize> {
     let trailer = page.last_chunk::<TRAILER_BYTES>()?;

@@ -28,7 +28,7 @@ pub(super) enum Completion<D: Disk> {
     Opened {
         partition: Rc<Partition<D>>,
         name: SegmentName,
-        prepared: PreparedFile,
+        prepared: Box<PreparedFile>,
         opened: Result<SegmentFile<D>, SegmentError>,
     },
     /// A file that recovery found, to go on writing to it.
@@ -40,7 +40,7 @@ pub(super) enum Completion<D: Disk> {
     Closed(Result<(), SegmentError>),
     /// A journal file from the housekeeper.
     JournalOpened {
-        prepared: PreparedFile,
+        prepared: Box<PreparedFile>,
         opened: io::Result<ReadyFile<D>>,
     },
 }

@@ -16,7 +16,8 @@ use crate::{
         row::KafkaSegment,
     },
     partition::{Direct, Log, Note, Partition},
-    segment::SegmentFile,
+    pool::SizeClass,
+    segment::{SegmentFile, index_len},
     types::{Offset, Position, TopicPartition},
 };
 use std::{rc::Rc, time::Duration};
@@ -163,7 +164,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
             }
         }
         let (class, name) = (
-            log.segments.next_class(base, bytes)?,
+            self.next_class(log, base, bytes)?,
             log.segments.next_name(base),
         );
         if let Some((next, file)) = log.segments.next.take() {
@@ -177,6 +178,17 @@ impl<D: Disk, C: Clock> Store<D, C> {
             self.fetch_file(partition, name, class);
         }
         None
+    }
+
+    /// The size of the next file: a step larger than the last, but in proportion to the disk.
+    fn next_class(&self, log: &Log<D>, base: Offset, bytes: usize) -> Option<SizeClass> {
+        let class = log.segments.next_class(base, bytes)?;
+        let least = SizeClass::holding((PAGE + bytes + index_len(1)) as u64)?;
+        let suits = |class: &SizeClass| {
+            *class == least || (*class > least && self.config.space.suits(class.bytes()))
+        };
+        let mut down = SizeClass::ALL.into_iter().rev();
+        down.find(|smaller| *smaller <= class && suits(smaller))
     }
 
     /// Goes on in a new file; the one before it gets its index.
@@ -283,7 +295,8 @@ impl<D: Disk, C: Clock> Store<D, C> {
         if is_ample || log.segments.is_waiting || log.segments.next.is_some() {
             return;
         }
-        if let Some(class) = log.segments.next_class(base, bytes) {
+        let class = self.next_class(log, base, bytes);
+        if let Some(class) = class.filter(|class| self.config.space.admits_ahead(class.bytes())) {
             log.segments.is_waiting = true;
             self.fetch_file(partition, log.segments.next_name(base), class);
         }

@@ -33,11 +33,13 @@ impl<D: Disk, C: Clock> Store<D, C> {
                 name,
                 prepared,
                 opened,
-            } => self.segment_opened((partition, name), prepared, opened),
+            } => self.segment_opened((partition, name), *prepared, opened),
             Completion::Reopened { partition, opened } => self.segment_reopened(&partition, opened),
             Completion::Closed(Ok(())) => {}
             Completion::Closed(Err(error)) => self.config.fence.trip(error.to_string()),
-            Completion::JournalOpened { prepared, opened } => self.journal_opened(prepared, opened),
+            Completion::JournalOpened { prepared, opened } => {
+                self.journal_opened(*prepared, opened)
+            }
         }
     }
 

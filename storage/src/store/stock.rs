@@ -43,6 +43,8 @@ pub(super) struct Stock<D: Disk> {
     /// Jobs for which the ring had no slot, oldest first.
     jobs: VecDeque<Job>,
     failed: Vec<Job>,
+    /// Space was short when last looked at.
+    is_short: bool,
     /// Files that are there and could not be opened, for instance for want of descriptors.
     unopened: Vec<PreparedFile>,
     /// Partitions whose last file could not be opened for such a reason.
@@ -60,6 +62,7 @@ impl<D: Disk> Stock<D> {
             placing: HashMap::new(),
             jobs: VecDeque::new(),
             failed: Vec::new(),
+            is_short: false,
             unopened: Vec::new(),
             unopened_last: Vec::new(),
         }
@@ -87,7 +90,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
             Done::Segment(file) => self.take_ready(file),
             Done::Placed(file) => self.take_placed(file),
             Done::Journal(file) => self.take_journal(&file),
-            Done::Recycled(_) | Done::TopicRemoved(_) | Done::Unlinked(_) => {}
+            Done::Recycled(_) | Done::TopicRemoved(_) | Done::Unlinked(_) | Done::ThinnedOut => {}
             // Its directory went with the topic.
             Done::Failed {
                 job: Job::Place { file, target },
@@ -151,7 +154,12 @@ impl<D: Disk, C: Clock> Store<D, C> {
         if is_short {
             stock.give_back();
         }
+        if is_short && !std::mem::replace(&mut stock.is_short, is_short) {
+            stock.jobs.push_back(Job::ThinOut);
+        }
+        stock.is_short = is_short;
         for (at, class) in SizeClass::ALL.into_iter().enumerate() {
+            let is_short = is_short || !self.config.space.admits_ahead(2 * class.bytes());
             let wanted = if is_short {
                 stock.wished_for(class).min(READY)
             } else {
@@ -238,7 +246,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
             Completion::Opened {
                 partition,
                 name,
-                prepared: file,
+                prepared: Box::new(file),
                 opened,
             }
         }));
@@ -376,6 +384,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
                 incarnation,
                 len,
             });
+            let prepared = Box::new(prepared);
             Completion::JournalOpened { prepared, opened }
         }));
     }
