@@ -20,6 +20,7 @@ use spate_storage::{
     },
     node::{ClusterId, JournalSet, NodeFile, NodeId, NodeState},
     recovery::{KnownTopics, RecoverOptions, recover},
+    space::Space,
     store::{Stamp, Store, StoreConfig, StoreCounters},
     types::{LeaderEpoch, Offset, PartitionIndex, ShardId, TopicId, TopicPartition},
 };
@@ -183,7 +184,8 @@ impl Shard {
         let recovering = recover(&disk, &clock, &mut node, &known, placement, &options);
         let state = finish(recovering).unwrap().shards.remove(0);
         let wake = Arc::new(|| {});
-        let (housekeeper, ends) = Housekeeper::start(data.to_owned(), vec![wake], true).unwrap();
+        let (housekeeper, ends) =
+            Housekeeper::start(data.to_owned(), Space::default(), vec![wake], true).unwrap();
         let (jobs, answers) = ends.into_iter().next().unwrap();
         let store = Store::open(config, disk, clock, state, Box::new(jobs));
         let run = Box::pin(Rc::clone(&store).run());
@@ -238,6 +240,7 @@ fn stamp() -> Stamp {
         log_append_time: None,
         segment_bytes: 1 << 30,
         segment_ms: i64::MAX,
+        is_internal: false,
     }
 }
 

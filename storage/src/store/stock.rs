@@ -104,7 +104,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
                 match is_no_space(&error) {
                     true => tracing::debug!(?job, %error, "no space; asked again in a second"),
                     false => {
-                        tracing::warn!(?job, %error, "housekeeping failed; asked again in a second");
+                        tracing::warn!(?job, %error, "housekeeping failed; tried again soon");
                     }
                 }
                 self.stock.borrow_mut().failed.push(job);
@@ -398,7 +398,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
             }
             Err(error) => {
                 let path = prepared.path.display();
-                tracing::warn!(%path, %error, "cannot open a journal file; tried again in a second");
+                tracing::warn!(%path, %error, "cannot open a journal file; tried again soon");
                 self.stock.borrow_mut().unopened.push(prepared);
                 self.try_later();
             }

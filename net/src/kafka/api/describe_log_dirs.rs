@@ -2,8 +2,8 @@
 //!
 //! Errors: 56 for a directory that is offline, which then names no topics; 31 not authorised.
 //!
-//! Clients: `kafka-log-dirs.sh`, Cruise Control and the consoles, for sizes of partitions and of the
-//! disk (v4+). Topics null asks for all. v5 says whether a directory takes no new replicas.
+//! Clients: `kafka-log-dirs.sh`, Cruise Control and the consoles, for sizes of partitions and of
+//! the disk (v4+). Topics null asks for all. v5 says whether a directory takes no new replicas.
 
 use kacrab_protocol::generated as schema;
 pub use kacrab_protocol::generated::describe_log_dirs_response::{
