@@ -14,7 +14,12 @@ use spate_net::{
     kafka::record_batch::{DecompressionLimits, Rules, Scratch},
     reactor::{self, Notify, Reactor, RemoteWaker, TcpListener, TcpStream},
 };
-use spate_storage::{commit::Fence, housekeeper::ChoreReceiver, space::Space, types::ShardId};
+use spate_storage::{
+    commit::Fence,
+    housekeeper::ChoreReceiver,
+    space::{Level, Space},
+    types::ShardId,
+};
 
 use crate::{
     budget::Budget,
@@ -343,6 +348,9 @@ impl Shard {
         loop {
             reactor::sleep(TICK).await;
             self.logs.store().look_at_fence();
+            if self.context.space.level() != Level::Ample {
+                self.retainer.retain_now();
+            }
             self.publish();
         }
     }

@@ -7,8 +7,8 @@ use crate::{
     connection::{Client, Closed},
     handler::{
         Answered, Context, alter_configs, create_partitions, create_topics, decode, delete_records,
-        delete_topics, describe_cluster, describe_configs, describe_log_dirs, incremental_alter_configs,
-        list_config_resources, reply, unreadable,
+        delete_topics, describe_cluster, describe_configs, describe_log_dirs,
+        incremental_alter_configs, list_config_resources, reply, unreadable,
     },
 };
 

@@ -3,8 +3,9 @@
 
 use super::api::{
     alter_configs, api_versions, create_partitions, create_topics, delete_records, delete_topics,
-    describe_cluster, describe_configs, describe_log_dirs, fetch, incremental_alter_configs, init_producer_id,
-    list_config_resources, list_offsets, metadata, offset_for_leader_epoch, produce,
+    describe_cluster, describe_configs, describe_log_dirs, fetch, incremental_alter_configs,
+    init_producer_id, list_config_resources, list_offsets, metadata, offset_for_leader_epoch,
+    produce,
 };
 
 /// The APIs that are served, by Kafka's name and number.
