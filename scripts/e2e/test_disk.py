@@ -61,7 +61,8 @@ def produce_until_full(broker, topic: str, patience_ms=4000) -> list[int]:
     number = 0
     while not (failed and disk_is(broker, "full")):
         assert number * 64 * 1024 < 2 * IMAGE_BYTES, "nothing was ever refused"
-        told = lambda error, _, number=number: (failed if error else acknowledged).append(number)
+        def told(error, _, number=number):
+            return (failed if error else acknowledged).append(number)
         try:
             producer.produce(topic, b"%08d" % number + b"x" * 65_528, partition=0, on_delivery=told)
             number += 1
