@@ -94,6 +94,10 @@ pub struct Config {
     pub auto_create_topics: bool,
     /// Whether clients may delete topics.
     pub delete_topics: bool,
+    /// How long an idempotent producer that sends nothing is remembered.
+    pub producer_expiry: Duration,
+    /// How often those are looked for.
+    pub producer_expiry_check: Duration,
     /// Whether to start although acknowledged records are lost.
     pub accept_loss: bool,
     /// How long a shutdown may wait.
@@ -160,6 +164,8 @@ impl Config {
             default_replication_factor: read.number("default.replication.factor"),
             auto_create_topics: read.flag("auto.create.topics.enable"),
             delete_topics: read.flag("delete.topic.enable"),
+            producer_expiry: read.milliseconds("producer.id.expiration.ms"),
+            producer_expiry_check: read.milliseconds("producer.id.expiration.check.interval.ms"),
             accept_loss: read.flag("recovery.accept.loss"),
             shutdown_timeout: read.milliseconds("shutdown.timeout.ms"),
             log_level: read.text("log.level"),

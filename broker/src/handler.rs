@@ -83,6 +83,8 @@ pub struct Context {
     pub limits: ConnectionLimits,
     /// Checks producers' batches.
     pub checker: RefCell<Checker>,
+    /// Memory of batches in a topic's own codec.
+    pub recode: Rc<Budget>,
     /// Bounds and memory of fetches.
     pub fetch: FetchLimits,
     /// The broker's settings.

@@ -29,7 +29,11 @@ use crate::{
         link::ShardPort,
         message::{FromShard, ShardNotice},
     },
-    handler::{ConnectionLimits, Context, fetch::FetchLimits, produce::Checker},
+    handler::{
+        ConnectionLimits, Context,
+        fetch::FetchLimits,
+        produce::{Checker, recode},
+    },
     image::{Image, brokers::Listener},
     logging::WarnLimiter,
     mesh::{Ends, Mesh},
@@ -171,6 +175,7 @@ impl Shard {
                 },
                 scratch: Scratch::new(),
             }),
+            recode: Budget::new(recode::MEMORY_BYTES),
             fetch: FetchLimits {
                 max_bytes: config.fetch_max_bytes as usize,
                 memory: Budget::new(config.memory_fetch_bytes as usize),
@@ -207,6 +212,7 @@ impl Shard {
         self.retainer.retain_now();
         let _retention = reactor::spawn(Rc::clone(&self.retainer).run());
         let _tick = reactor::spawn(Rc::clone(&self).tick());
+        let _expiry = reactor::spawn(Rc::clone(&self).expire_producers());
         let accept = |(socket, kind)| reactor::spawn(Rc::clone(&self).accept(socket, kind));
         let accepting: Vec<_> = listeners.into_iter().map(accept).collect();
         self.stopping.wait().await;
@@ -352,6 +358,18 @@ impl Shard {
                 self.retainer.retain_now();
             }
             self.publish();
+        }
+    }
+
+    /// Forgets idempotent producers that are gone; at a start at once, for what rows remember.
+    async fn expire_producers(self: Rc<Self>) {
+        loop {
+            let mut sweep = self.logs.store().sweep_producers();
+            while sweep.step() {
+                reactor::yield_now().await;
+            }
+            drop(sweep);
+            reactor::sleep(self.config.producer_expiry_check).await;
         }
     }
 

@@ -91,6 +91,12 @@ shard_stats! {
     fetch_requests,
     /// Batches taken from producers.
     batches_in,
+    /// Records in them.
+    records_in,
+    /// Batches refused.
+    batches_refused,
+    /// Batches that were given the codec that their topic asks for.
+    batches_recoded,
     /// Bytes of requests.
     bytes_in,
     /// Bytes of responses.

@@ -302,8 +302,6 @@ fn produce_and_fetch_work_in_every_version() {
 /// A name, whether the CRC is made right afterwards, and what is done to a batch.
 type Fault = (&'static str, bool, fn(&mut BytesMut));
 
-/// Without the one known difference: Kafka takes a batch of type LogAppendTime and turns it into
-/// CreateTime, we refuse it; no producer sends it.
 const FAULTS: [Fault; 19] = [
     ("nothing at all", false, |batch| batch.clear()),
     ("half a header", false, |batch| batch.truncate(40)),

@@ -15,7 +15,7 @@ use spate_net::kafka::error::ErrorCode;
 use spate_net::kafka::record_batch::header::{set_log_append_time, set_max_timestamp, store_crc};
 use spate_net::kafka::record_batch::{
     BatchBuilder, BatchError, BatchHeader, Batches, Codec, DecompressionLimits, NewRecord,
-    ProducerStamp, Record, Records, Rules, Scratch, validate,
+    ProducerStamp, Recompress, RecompressError, Record, Records, Rules, Scratch, Target, validate,
 };
 
 const CODECS: [Codec; 5] = [
@@ -26,7 +26,7 @@ const CODECS: [Codec; 5] = [
     Codec::Zstd,
 ];
 
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Default)]
 struct Plain {
     timestamp: i64,
     key: Option<Vec<u8>>,
@@ -281,10 +281,6 @@ fn each_fault_has_the_error_that_kafka_gives() {
         ErrorCode::InvalidRecord
     );
     assert_eq!(
-        code(true, |batch| batch[22] |= 0x08),
-        ErrorCode::InvalidTimestamp
-    );
-    assert_eq!(
         code(true, |batch| batch[22] |= 0x07),
         ErrorCode::UnsupportedCompressionType
     );
@@ -445,4 +441,61 @@ fn a_fetch_may_end_in_the_middle_of_a_batch() {
     fetched.truncate(fetched.len() - 1);
     let whole: Vec<_> = Batches::new(fetched.freeze()).map(Result::unwrap).collect();
     assert_eq!(whole, [batch.clone(), batch]);
+}
+
+fn in_codec(batch: &Bytes, target: Target, limit_bytes: usize) -> Result<Bytes, RecompressError> {
+    let has = BatchHeader::of(batch).unwrap().codec().unwrap();
+    let limits = DecompressionLimits::default();
+    let mut scratch = Scratch::new();
+    let mut work = Recompress::new(batch, has, target, limit_bytes, &limits, &mut scratch)?;
+    while !work.step()? {}
+    work.finish()
+}
+
+#[test]
+fn every_codec_is_made_of_every_other() {
+    let mut random = StdRng::seed_from_u64(11);
+    // More than one step of the work.
+    let records = random_records(&mut random, 120, 1_500);
+    let stamp = ProducerStamp {
+        producer_id: 7,
+        producer_epoch: 1,
+        base_sequence: 9,
+        is_transactional: false,
+    };
+    for has in CODECS {
+        let batch = build(has, &records, Some(stamp));
+        for codec in CODECS {
+            for level in [None, Some(1), Some(19)] {
+                let level = level.filter(|level| codec == Codec::Zstd || *level < 10);
+                let made = in_codec(&batch, Target { codec, level }, 64 << 20).unwrap();
+                let valid = validate(&made, &rules(), &mut Scratch::new()).unwrap();
+                assert_eq!((valid.codec, valid.record_count), (codec, 120));
+                assert_eq!(read(&made), records, "{codec} of {has}");
+                let header = BatchHeader::of(&made).unwrap();
+                assert_eq!((header.producer_id(), header.base_sequence()), (7, 9));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_batch_too_large_in_another_codec_is_given_up_early() {
+    let records = vec![
+        Plain {
+            value: Some(vec![7; 1 << 20]),
+            ..Plain::default()
+        };
+        8
+    ];
+    let batch = build(Codec::Zstd, &records, None);
+    let target = Target {
+        codec: Codec::None,
+        level: None,
+    };
+    let refused = in_codec(&batch, target, 1 << 20);
+    assert!(
+        matches!(refused, Err(RecompressError::TooLarge { .. })),
+        "{refused:?}"
+    );
 }

@@ -13,9 +13,14 @@ PRODUCE, FETCH, LIST_OFFSETS, METADATA, API_VERSIONS = 0, 1, 2, 3, 18
 NONE = 0
 CORRUPT_MESSAGE = 2
 UNKNOWN_TOPIC_OR_PARTITION = 3
+MESSAGE_TOO_LARGE = 10
+INVALID_TOPIC = 17
+RECORD_LIST_TOO_LARGE = 18
 INVALID_REQUIRED_ACKS = 21
+INVALID_TIMESTAMP = 32
 UNSUPPORTED_VERSION = 35
 OUT_OF_ORDER_SEQUENCE = 45
+INVALID_PRODUCER_EPOCH = 47
 FETCH_SESSION_ID_NOT_FOUND = 70
 INVALID_FETCH_SESSION_EPOCH = 71
 UNSUPPORTED_COMPRESSION_TYPE = 76
@@ -51,10 +56,23 @@ def varint(value: int) -> bytes:
 
 
 @dataclass(frozen=True)
+class Produced:
+    """One partition's answer to Produce."""
+
+    error: int
+    offset: int
+    append_time: int
+    log_start: int
+    record_errors: tuple
+    message: str | None
+
+
+@dataclass(frozen=True)
 class Batch:
     """A v2 record batch; every field can be made to lie."""
 
     values: tuple = (b"value",)
+    key: bytes | None = None
     timestamp: int = 1_700_000_000_000
     max_timestamp: int | None = None
     attributes: int = 0
@@ -82,9 +100,9 @@ class Batch:
         rest = struct.pack(">ibI", 0, self.magic, crc) + checked
         return struct.pack(">qi", 0, len(rest) + self.length_error) + rest
 
-    @staticmethod
-    def _record(offset_delta: int, value: bytes) -> bytes:
-        body = b"\0" + varint(0) + varint(offset_delta) + varint(-1)
+    def _record(self, offset_delta: int, value: bytes) -> bytes:
+        key = varint(-1) if self.key is None else varint(len(self.key)) + self.key
+        body = b"\0" + varint(0) + varint(offset_delta) + key
         body += varint(len(value)) + value + varint(0)
         return varint(len(body)) + body
 
@@ -122,6 +140,10 @@ class Reader:
         size = struct.calcsize(">" + layout)
         fields, self.data = struct.unpack(">" + layout, self.data[:size]), self.data[size:]
         return fields if len(fields) > 1 else fields[0]
+
+    def nullable_string(self) -> str | None:
+        length = self.take("h")
+        return None if length < 0 else self.bytes(length).decode()
 
     def string(self) -> str:
         return self.bytes(self.take("h")).decode()
@@ -193,6 +215,16 @@ class Connection:
     def produce(self, topic: str, records: bytes | None, **how) -> tuple[int, int]:
         """Error and base offset."""
         return read_produced(self.call(PRODUCE, 3, produce_body(topic, records, **how)))
+
+    def produced(self, topic: str, records: bytes | None, **how) -> Produced:
+        """All that version 8 says."""
+        answer = self.call(PRODUCE, 8, produce_body(topic, records, **how))
+        answer.take("i")
+        answer.string()
+        _count, _partition, *said = answer.take("iihqqq")
+        record_errors = tuple((answer.take("i"), answer.nullable_string())
+                              for _ in range(answer.take("i")))
+        return Produced(*said, record_errors, answer.nullable_string())
 
     def fetch(self, topic: str, offset=0, **how) -> list[tuple[int, int, bytes]]:
         """Error, high watermark and records of each partition."""

@@ -123,13 +123,12 @@ pub fn stamp(stored: &mut [u8], base: Offset, epoch: LeaderEpoch) {
     stored[12..16].copy_from_slice(&epoch.0.to_be_bytes());
 }
 
-/// Replaces the max timestamp, marks it as append time if it is one, and computes the CRC anew.
+/// Replaces the max timestamp, marks whether it is the append time, and computes the CRC anew.
 pub fn stamp_time(stored: &mut [u8], max_timestamp: i64, is_append_time: bool) {
     stored[35..43].copy_from_slice(&max_timestamp.to_be_bytes());
-    if is_append_time {
-        let attributes = i16_at(stored, 21) | LOG_APPEND_TIME;
-        stored[21..23].copy_from_slice(&attributes.to_be_bytes());
-    }
+    let mark = if is_append_time { LOG_APPEND_TIME } else { 0 };
+    let attributes = i16_at(stored, 21) & !LOG_APPEND_TIME | mark;
+    stored[21..23].copy_from_slice(&attributes.to_be_bytes());
     let crc = checksum(CrcAlgorithm::Crc32Iscsi, &stored[CRC_STARTS_AT..]) as u32;
     stored[17..21].copy_from_slice(&crc.to_be_bytes());
 }

@@ -5,7 +5,7 @@ use crate::{
     batch::{BatchHeader, advance_sequence},
     types::{Offset, ProducerEpoch, ProducerId},
 };
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 /// How many batches of a producer are remembered: what Kafka's clients may have in flight with
 /// idempotence on (`max.in.flight.requests.per.connection` <= 5), so an unanswered one is always
@@ -77,10 +77,21 @@ pub enum SequenceError {
 }
 
 /// The producers of one partition.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct ProducerTable {
     producers: HashMap<ProducerId, Producer>,
+    /// All of them, in the order in which expiry looks at them.
+    round: VecDeque<ProducerId>,
 }
+
+impl PartialEq for ProducerTable {
+    /// In whichever order expiry would look at them.
+    fn eq(&self, other: &ProducerTable) -> bool {
+        self.producers == other.producers
+    }
+}
+
+impl Eq for ProducerTable {}
 
 impl ProducerTable {
     /// Judges a batch by its sequence. Without state any first sequence is accepted (KIP-360): the
@@ -133,10 +144,14 @@ impl ProducerTable {
 
     /// Remembers a batch known from a row or an announcement.
     pub fn note_sent(&mut self, id: ProducerId, epoch: ProducerEpoch, seen_ms: i64, sent: Sent) {
-        let known = self.producers.entry(id).or_insert_with(|| Producer {
-            epoch,
-            seen_ms,
-            sent: [None; WINDOW],
+        let round = &mut self.round;
+        let known = self.producers.entry(id).or_insert_with(|| {
+            round.push_back(id);
+            Producer {
+                epoch,
+                seen_ms,
+                sent: [None; WINDOW],
+            }
         });
         if known.epoch != epoch {
             *known = Producer {
@@ -168,12 +183,23 @@ impl ProducerTable {
         }
         self.producers
             .retain(|_, producer| producer.newest().is_some());
+        let producers = &self.producers;
+        self.round.retain(|id| producers.contains_key(id));
     }
 
-    /// Forgets producers not seen since `before_ms`.
-    pub fn expire(&mut self, before_ms: i64) {
-        self.producers
-            .retain(|_, producer| producer.seen_ms >= before_ms);
+    /// Looks at the next `count` producers in turn, and forgets those not seen since `before_ms`.
+    pub fn expire(&mut self, before_ms: i64, count: usize) {
+        for _ in 0..count.min(self.round.len()) {
+            let Some(id) = self.round.pop_front() else {
+                return;
+            };
+            let is_gone = |producer: &Producer| producer.seen_ms < before_ms;
+            if self.producers.get(&id).is_some_and(is_gone) {
+                self.producers.remove(&id);
+            } else {
+                self.round.push_back(id);
+            }
+        }
     }
 
     /// How many producers are remembered.
@@ -264,6 +290,34 @@ mod tests {
         assert!(matches!(stale, Err(SequenceError::StaleEpoch { .. })));
         assert!(table.check(&batch(4, 5, 1, 1)).is_err());
         assert_eq!(table.check(&batch(4, 0, 1, 1)), Ok(Verdict::Fresh));
+    }
+
+    #[test]
+    fn expiry_goes_round_in_steps() {
+        let mut table = ProducerTable::default();
+        for id in 0..10 {
+            let batch = BatchHeader {
+                producer: ProducerId(id),
+                ..batch(0, 0, id, 1)
+            };
+            table.note(&batch, id);
+        }
+        let left = |table: &ProducerTable| {
+            let mut ids: Vec<_> = table.iter().map(|(id, _)| id.0).collect();
+            ids.sort_unstable();
+            ids
+        };
+        table.expire(5, 3);
+        assert_eq!(left(&table), [3, 4, 5, 6, 7, 8, 9]);
+        table.expire(5, 3);
+        assert_eq!(left(&table), [5, 6, 7, 8, 9]);
+        table.expire(8, 100);
+        assert_eq!(left(&table), [8, 9]);
+        let again = BatchHeader {
+            producer: ProducerId(3),
+            ..batch(0, 77, 10, 1)
+        };
+        assert_eq!(table.check(&again), Ok(Verdict::Fresh), "its state is gone");
     }
 
     #[test]

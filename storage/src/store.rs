@@ -10,6 +10,7 @@
 
 mod config;
 mod error;
+mod expiry;
 mod form;
 mod lookup;
 mod operation;
@@ -25,6 +26,7 @@ mod stock;
 pub(crate) use config::block_payload_bytes;
 pub use config::{MemoryUse, StoreConfig, StoreCounters};
 pub use error::{AppendError, ReadError, StartError};
+pub use expiry::ProducerSweep;
 pub use lookup::TimestampedOffset;
 pub use read::ReadData;
 pub(crate) use seal::fill_block;
@@ -76,7 +78,8 @@ pub struct Appended {
     pub base_offset: Offset,
     /// Offset of the last record.
     pub last_offset: Offset,
-    /// The append time, where the topic has it and the batch is new.
+    /// The append time, where the topic has it; of a duplicate the largest timestamp that it was
+    /// stored with, whoever gave it, as in Kafka.
     pub log_append_time: Option<i64>,
     /// Where the log begins.
     pub log_start: Offset,
@@ -238,7 +241,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
             return Ok(Appended {
                 base_offset: sent.base,
                 last_offset: sent.last,
-                log_append_time: how.log_append_time.map(|_| sent.timestamp),
+                log_append_time: Some(sent.timestamp),
                 log_start: log.start,
                 commit: Commit::new(partition.progress.clone(), sent.last.next()),
             });

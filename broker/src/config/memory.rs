@@ -4,6 +4,7 @@
 use std::fmt;
 
 use super::Config;
+use crate::handler::produce::recode;
 
 /// One budget of one shard.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,6 +50,10 @@ impl MemoryPlan {
             Budget {
                 name: "block cache",
                 bytes: config.memory_cache_bytes,
+            },
+            Budget {
+                name: "recompressed batches",
+                bytes: recode::MEMORY_BYTES as u64,
             },
             Budget {
                 name: "fetch answers",

@@ -178,6 +178,22 @@ const TOPICS: &[Setting] = &[
         Milliseconds,
     )
     .means("How often records past their topic's retention are looked for."),
+    Setting::int(
+        "producer.id.expiration.ms",
+        86_400_000,
+        1,
+        INT_MAX,
+        Milliseconds,
+    )
+    .means("An idempotent producer silent for so long is forgotten, and its duplicates with it."),
+    Setting::int(
+        "producer.id.expiration.check.interval.ms",
+        600_000,
+        1,
+        INT_MAX,
+        Milliseconds,
+    )
+    .means("How often forgotten producers are looked for."),
 ];
 
 const TOPIC_DEFAULTS: &[Setting] = &[
@@ -309,13 +325,13 @@ const COMPATIBLE: &[Setting] = &[
         .means(NO_EFFECT),
     Setting::int("compression.gzip.level", -1, -1, 9, NoUnit)
         .topic("compression.gzip.level")
-        .means(NO_EFFECT),
+        .means("How hard gzip tries where compression.type is gzip: 1 to 9, -1 for its default."),
     Setting::int("compression.lz4.level", 9, 1, 17, NoUnit)
         .topic("compression.lz4.level")
-        .means(NO_EFFECT),
+        .means("no effect: lz4 is always written fast, where compression.type is lz4."),
     Setting::int("compression.zstd.level", 3, -131_072, 22, NoUnit)
         .topic("compression.zstd.level")
-        .means(NO_EFFECT),
+        .means("How hard zstd tries where compression.type is zstd."),
     Setting::int("log.local.retention.ms", -2, -2, LONG_MAX, Milliseconds)
         .topic("local.retention.ms")
         .means(NO_TIERS),

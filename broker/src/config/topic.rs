@@ -78,6 +78,10 @@ pub struct TopicConfig {
     pub timestamp_after_max_ms: i64,
     /// How stored batches are compressed.
     pub compression: Compression,
+    /// How hard gzip tries; `None`: its default.
+    pub gzip_level: Option<i32>,
+    /// How hard zstd tries.
+    pub zstd_level: i32,
     /// What happens to old records.
     pub cleanup: CleanupPolicy,
     /// How long a tombstone stays after compaction.
@@ -107,6 +111,8 @@ impl Default for TopicConfig {
             timestamp_before_max_ms: i64::MAX,
             timestamp_after_max_ms: 3_600_000,
             compression: Compression::Producer,
+            gzip_level: None,
+            zstd_level: 3,
             cleanup: CleanupPolicy {
                 delete: true,
                 compact: false,
@@ -151,6 +157,8 @@ impl TopicConfig {
             timestamp_before_max_ms: read.number("message.timestamp.before.max.ms"),
             timestamp_after_max_ms: read.number("message.timestamp.after.max.ms"),
             compression: read.compression("compression.type"),
+            gzip_level: Some(read.number("compression.gzip.level")).filter(|level| *level > 0),
+            zstd_level: read.number("compression.zstd.level"),
             cleanup: read.cleanup("cleanup.policy"),
             delete_retention_ms: read.number("delete.retention.ms"),
             min_compaction_lag_ms: read.number("min.compaction.lag.ms"),

@@ -71,7 +71,7 @@ pub async fn answer(
             return frame(header, &refused, None);
         }
     };
-    let mut plan = Plan::new(&context.router, wanted, header.version);
+    let mut plan = Plan::new(&context.router, wanted);
     wait::until_worth_answering(context, client, &asked, &mut plan).await;
     let (outcomes, memory) = grant::read(context, &asked, &plan).await;
     let committed_only = asked.isolation_level == READ_COMMITTED;

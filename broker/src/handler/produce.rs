@@ -11,22 +11,19 @@ use spate_net::{
         api::{
             TopicRef,
             produce::{
-                PartitionData, PartitionResponse, ProduceRequest, ProduceResponse, RecordError,
-                TopicResponse, ZSTD_FROM,
+                PartitionData, PartitionResponse, ProduceRequest, ProduceResponse, TopicResponse,
             },
         },
         error::ErrorCode,
         header::{Request, RequestHeader},
-        record_batch::{BatchError, BatchHeader, Rules, Scratch, Validated, validate},
     },
     reactor,
 };
 
 use crate::{
-    config::topic::TimestampType,
+    budget::Grant,
     connection::{Closed, PendingAnswer},
     control::message::Refusal,
-    disk::wall_ms,
     handler::{Answered, Context, locate, message, unreadable},
     image::{Image, TopicImage},
     shard::{
@@ -36,26 +33,15 @@ use crate::{
     },
 };
 
+mod check;
+pub mod recode;
+
+pub use check::Checker;
+use check::{Fault, Terms, check, check_sizes};
+
 /// How long batches are checked before other tasks of the shard get a turn. Counting their bytes
 /// does not do: a kilobyte may decompress to megabytes.
 const CHECK_BETWEEN_TURNS: Duration = Duration::from_micros(100);
-
-/// A record's timestamp when its producer gave none.
-const NO_TIMESTAMP: i64 = -1;
-
-/// What checking a batch needs besides the batch; one for a shard.
-pub struct Checker {
-    /// How far compressed batches may grow.
-    pub rules: Rules,
-    /// Reused memory of the decompressors.
-    pub scratch: Scratch,
-}
-
-/// A batch's refusal, with the records that are at fault.
-struct Fault {
-    refusal: Refusal,
-    records: Vec<RecordError>,
-}
 
 /// Puts the request's batches into their logs' orders; the future answers when they are durable.
 pub async fn begin(context: &Rc<Context>, request: Request) -> Result<PendingAnswer, Closed> {
@@ -63,34 +49,71 @@ pub async fn begin(context: &Rc<Context>, request: Request) -> Result<PendingAns
     let asked = ProduceRequest::parse(&body, header.version)
         .map_err(|error| unreadable(&header, &error))?;
     drop(body);
+    let wait_for_durable = asked.acks != 0;
+    let Admitted {
+        scatter,
+        mut answer,
+        memory,
+    } = admit(context, &header, asked).await;
+    let ask = |items| Ask::Append {
+        items,
+        wait_for_durable,
+    };
+    let gather = scatter.send(&context.router, ask).await;
+    let throttle = context.produce_throttle();
+    let stats = Rc::clone(context);
+    Ok(Box::pin(async move {
+        let outcomes = gather.collect(|answer| match answer {
+            Answer::Append(outcomes) => Some(outcomes),
+            _ => None,
+        });
+        settle(&mut answer, outcomes.await);
+        drop(memory);
+        count_failures(&stats, &answer);
+        finish(&header, wait_for_durable, throttle, answer)
+    }))
+}
+
+/// What became of a request's batches before their logs have seen them.
+struct Admitted {
+    /// Those that may go there.
+    scatter: Scatter<AppendItem>,
+    /// The answer, with the others' errors.
+    answer: Vec<TopicResponse>,
+    /// What is taken by batches in a new codec, until they are stored.
+    memory: Grant,
+}
+
+async fn admit(context: &Rc<Context>, header: &RequestHeader, asked: ProduceRequest) -> Admitted {
+    let image = context.router.image();
+    let memory = recode::reserve(context, &asked, &image).await;
+    let terms = Terms {
+        version: header.version,
+        acks: asked.acks,
+    };
+    let is_transactional = asked.transactional_id.is_some();
     let mut scatter = Scatter::new();
     let mut place = 0;
     let mut turn_began = reactor::now();
-    let image = context.router.image();
     let mut answer = Vec::with_capacity(asked.topics.len());
     for topic in asked.topics {
-        let known = may_write(&header, asked.acks, asked.transactional_id.is_some())
-            .and_then(|()| known_topic(&image, &topic.topic));
+        let known = known_topic(&image, &topic.topic).and_then(|known| {
+            may_write(header, is_transactional)?;
+            Ok(known)
+        });
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in topic.partitions {
             let index = partition.index;
             let item = match &known {
-                Ok(known) => {
-                    let mut checker = context.checker.borrow_mut();
-                    check(known, partition, header.version, &mut checker)
-                }
-                Err(refusal) => Err(Fault {
-                    refusal: refusal.clone(),
-                    records: Vec::new(),
-                }),
+                Ok(known) => admit_one(context, known, partition, terms).await,
+                Err(refusal) => Err(refusal.clone().into()),
             };
             partitions.push(match item {
                 Ok(item) => {
-                    context.stats.batches_in.add(1);
                     scatter.add(context.router.owner(item.target), place, item);
                     PartitionResponse::failed(index, ErrorCode::None)
                 }
-                Err(fault) => refused(index, fault),
+                Err(fault) => fault.answer(index),
             });
             place += 1;
             if turn_began.elapsed() >= CHECK_BETWEEN_TURNS {
@@ -103,29 +126,42 @@ pub async fn begin(context: &Rc<Context>, request: Request) -> Result<PendingAns
             partitions,
         });
     }
-    let wait_for_durable = asked.acks != 0;
-    let ask = |items| Ask::Append {
-        items,
-        wait_for_durable,
-    };
-    let gather = scatter.send(&context.router, ask).await;
-    let throttle = context.produce_throttle();
-    Ok(Box::pin(async move {
-        let outcomes = gather.collect(|answer| match answer {
-            Answer::Append(outcomes) => Some(outcomes),
-            _ => None,
-        });
-        settle(&mut answer, outcomes.await);
-        finish(&header, wait_for_durable, throttle, answer)
-    }))
+    Admitted {
+        scatter,
+        answer,
+        memory,
+    }
+}
+
+async fn admit_one(
+    context: &Context,
+    topic: &TopicImage,
+    data: PartitionData,
+    terms: Terms,
+) -> Result<AppendItem, Fault> {
+    let checked = check(topic, data, terms, &mut context.checker.borrow_mut())?;
+    let mut item = checked.item;
+    if let Some(target) = recode::wanted(&topic.config, checked.codec) {
+        item.batch = recode::recode(topic, &item.batch, checked.codec, target).await?;
+        check_sizes(topic, item.batch.len())?;
+        context.stats.batches_recoded.add(1);
+    }
+    context.stats.batches_in.add(1);
+    context.stats.records_in.add(checked.record_count as u64);
+    Ok(item)
+}
+
+fn count_failures(context: &Context, answer: &[TopicResponse]) {
+    let partitions = answer.iter().flat_map(|topic| &topic.partitions);
+    let failed = partitions.filter(|partition| partition.error != ErrorCode::None);
+    match failed.count() {
+        0 => {}
+        count => context.stats.batches_refused.add(count as u64),
+    }
 }
 
 /// Errors of the whole request, which Kafka reports on each of its partitions.
-fn may_write(header: &RequestHeader, acks: i16, transactional: bool) -> Result<(), Refusal> {
-    if !(-1..=1).contains(&acks) {
-        let text = format!("acks={acks} is not allowed: -1 (all), 0 or 1");
-        return Err(Refusal::new(ErrorCode::InvalidRequiredAcks, text));
-    }
+fn may_write(header: &RequestHeader, transactional: bool) -> Result<(), Refusal> {
     if transactional {
         let text = format!(
             "transactions are not served yet (produce version {}); unset transactional.id",
@@ -140,8 +176,7 @@ fn may_write(header: &RequestHeader, acks: i16, transactional: bool) -> Result<(
 }
 
 fn known_topic<'a>(image: &'a Image, named: &TopicRef) -> Result<&'a TopicImage, Refusal> {
-    let topic = locate::topic(image, named)
-        .map_err(|code| Refusal::new(code, format!("there is no topic {named:?}")))?;
+    let topic = locate::topic(image, named).map_err(|code| Refusal::new(code, unknown(named)))?;
     if topic.internal {
         let text = format!("topic {:?} is written by the broker only", topic.name);
         return Err(Refusal::new(ErrorCode::InvalidTopicException, text));
@@ -149,120 +184,10 @@ fn known_topic<'a>(image: &'a Image, named: &TopicRef) -> Result<&'a TopicImage,
     Ok(topic)
 }
 
-/// Everything that can be known of a batch without its log.
-fn check(
-    topic: &TopicImage,
-    data: PartitionData,
-    version: i16,
-    checker: &mut Checker,
-) -> Result<AppendItem, Fault> {
-    let Checker { rules, scratch } = checker;
-    let target = locate::partition(topic, data.index, locate::ANY_EPOCH).map_err(|code| {
-        let text = format!(
-            "topic {:?} has {} partitions, there is no partition {}",
-            topic.name, topic.partitions, data.index
-        );
-        Fault::new(code, text)
-    })?;
-    let Some(batch) = data.records else {
-        return Err(Fault::new(
-            ErrorCode::InvalidRecord,
-            "there is no record batch",
-        ));
-    };
-    let limit = topic.config.max_message_bytes as usize;
-    if batch.len() > limit {
-        let text = format!(
-            "a batch of {} bytes exceeds max.message.bytes = {limit} of topic {:?}",
-            batch.len(),
-            topic.name
-        );
-        return Err(Fault::new(ErrorCode::MessageTooLarge, text));
-    }
-    let rules = Rules {
-        zstd_allowed: version >= ZSTD_FROM,
-        ..*rules
-    };
-    let valid = validate(&batch, &rules, scratch).map_err(|error| Fault::of_batch(&error))?;
-    if BatchHeader::of(&batch).is_some_and(|header| header.is_transactional()) {
-        let text = "transactions are not served yet: unset transactional.id";
-        return Err(Fault::new(
-            ErrorCode::TransactionalIdAuthorizationFailed,
-            text,
-        ));
-    }
-    check_records(topic, &valid)?;
-    let max_timestamp = valid.max_timestamp_is_wrong.then_some(valid.max_timestamp);
-    Ok(AppendItem {
-        target,
-        batch,
-        max_timestamp,
-    })
-}
-
-fn check_records(topic: &TopicImage, valid: &Validated) -> Result<(), Fault> {
-    if topic.config.cleanup.compact
-        && let Some(index) = valid.first_keyless
-    {
-        let text = format!(
-            "compacted topic {:?} takes no record without a key",
-            topic.name
-        );
-        return Err(Fault::of_record(
-            ErrorCode::InvalidRecord,
-            Some(index),
-            text,
-        ));
-    }
-    if topic.config.timestamp_type == TimestampType::LogAppendTime {
-        return Ok(());
-    }
-    let now = wall_ms();
-    let earliest = now.saturating_sub(topic.config.timestamp_before_max_ms);
-    let latest = now.saturating_add(topic.config.timestamp_after_max_ms);
-    let largest = (valid.max_timestamp, Some(valid.max_timestamp_index));
-    for (time, index) in [largest, (valid.min_timestamp, None)] {
-        if time != NO_TIMESTAMP && !(earliest..=latest).contains(&time) {
-            let text = format!(
-                "timestamp {time} is out of range: it must lie between {earliest} and {latest} \
-                 (message.timestamp.before.max.ms, message.timestamp.after.max.ms)"
-            );
-            return Err(Fault::of_record(ErrorCode::InvalidTimestamp, index, text));
-        }
-    }
-    Ok(())
-}
-
-impl Fault {
-    fn new(code: ErrorCode, text: impl Into<String>) -> Fault {
-        Fault {
-            refusal: Refusal::new(code, text),
-            records: Vec::new(),
-        }
-    }
-
-    fn of_batch(error: &BatchError) -> Fault {
-        Fault::of_record(error.code(), error.record_index(), error.to_string())
-    }
-
-    fn of_record(code: ErrorCode, index: Option<i32>, text: String) -> Fault {
-        let record = |batch_index| RecordError {
-            batch_index,
-            message: message(&text),
-        };
-        let records = index.map(record).into_iter().collect();
-        Fault {
-            refusal: Refusal::new(code, text),
-            records,
-        }
-    }
-}
-
-fn refused(index: i32, fault: Fault) -> PartitionResponse {
-    PartitionResponse {
-        record_errors: fault.records,
-        error_message: message(&fault.refusal.message),
-        ..PartitionResponse::failed(index, fault.refusal.code)
+fn unknown(named: &TopicRef) -> String {
+    match named {
+        TopicRef::Name(name) => format!("there is no topic {:?}", name.as_str()),
+        TopicRef::Id(id) => format!("there is no topic with id {id}"),
     }
 }
 

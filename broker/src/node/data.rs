@@ -171,6 +171,7 @@ pub fn store_config(config: &Config, fence: Fence, space: Space) -> StoreConfig 
         journal_file_bytes: config.journal_file_bytes,
         open_block_budget_bytes: config.memory_open_bytes as usize,
         cache_bytes: config.memory_cache_bytes as usize,
+        producer_expiry: config.producer_expiry,
         direct_threshold_bytes: config.direct_write_bytes as usize,
         space,
         ..StoreConfig::new(config.data_dir.clone(), fence)

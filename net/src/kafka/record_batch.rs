@@ -9,11 +9,13 @@ pub mod builder;
 pub mod compression;
 pub mod cursor;
 pub mod header;
+pub mod recompress;
 pub mod records;
 pub mod validate;
 
 pub use builder::{BatchBuilder, NewRecord, ProducerStamp};
 pub use compression::{Codec, DecompressionLimits, Scratch};
 pub use header::{BATCH_HEADER_BYTES, BatchHeader};
+pub use recompress::{Recompress, RecompressError, Target};
 pub use records::{Batches, Record, Records};
-pub use validate::{BatchError, Rules, Validated, validate};
+pub use validate::{BatchError, Rules, Suspect, Validated, check_shape, inspect, validate};

@@ -47,17 +47,8 @@ impl<D: Disk, C: Clock> Store<D, C> {
         queues.rows_written = 0;
         queues.is_head_open = true;
         drop(queues);
-        self.expire_producers();
         self.expect_files();
         true
-    }
-
-    fn expire_producers(&self) {
-        let expiry_ms = self.config.producer_expiry.as_millis() as i64;
-        let before_ms = self.clock.wall_ms().saturating_sub(expiry_ms);
-        for partition in self.partitions.borrow().values() {
-            partition.log.borrow_mut().producers.expire(before_ms);
-        }
     }
 
     pub(super) fn row_note(&self, partition: &Partition<D>) -> Note {

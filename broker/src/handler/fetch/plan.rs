@@ -1,13 +1,12 @@
 //! One fetch from what is wanted to what is answered, partition by partition in the client's order.
 
 use spate_net::kafka::{
-    api::fetch::{EpochEndOffset, PartitionResponse, ZSTD_FROM},
+    api::fetch::{EpochEndOffset, PartitionResponse},
     error::ErrorCode,
 };
 use spate_storage::types::{LeaderEpoch, TopicPartition};
 
 use crate::{
-    config::topic::Compression,
     handler::locate,
     image::Image,
     shard::{
@@ -36,12 +35,12 @@ pub struct Step {
 
 impl Plan {
     /// Locates everything that is wanted.
-    pub fn new(router: &Router, wanted: Vec<Wanted>, version: i16) -> Plan {
+    pub fn new(router: &Router, wanted: Vec<Wanted>) -> Plan {
         let image = router.image();
         let steps = wanted
             .into_iter()
             .map(|wanted| {
-                let target = locate(&image, &wanted, version);
+                let target = locate(&image, &wanted);
                 Step {
                     wanted,
                     target,
@@ -141,12 +140,7 @@ impl Step {
     }
 }
 
-fn locate(image: &Image, wanted: &Wanted, version: i16) -> Result<TopicPartition, ErrorCode> {
+fn locate(image: &Image, wanted: &Wanted) -> Result<TopicPartition, ErrorCode> {
     let topic = locate::topic(image, &wanted.topic)?;
-    let target = locate::partition(topic, wanted.partition, wanted.leader_epoch)?;
-    // Batches are never converted: a client that cannot read the topic's codec is told so.
-    if topic.config.compression == Compression::Zstd && version < ZSTD_FROM {
-        return Err(ErrorCode::UnsupportedCompressionType);
-    }
-    Ok(target)
+    locate::partition(topic, wanted.partition, wanted.leader_epoch)
 }

@@ -7,8 +7,8 @@
 //! 18 replica's high watermark.
 //!
 //! Errors per partition: 1 offset out of range, 3 unknown topic, 100 unknown id, 103 id of another
-//! topic, 6 not the leader, 74/75 leader epoch older/newer, 76 zstd stored and version below 10,
-//! 29 not authorised, 2 corrupt. For the whole answer (v7+): 70 unknown session, 71 session epoch,
+//! topic, 6 not the leader, 74/75 leader epoch older/newer, 29 not authorised, 2 corrupt
+//! (76 no more: Kafka 4 gives zstd to every version). For the whole answer (v7+): 70 unknown session, 71 session epoch,
 //! 106 names and ids mixed in a session.
 //!
 //! Clients: records are empty, never null, where there are none (old clients trip over null).
@@ -35,9 +35,6 @@ pub const IDS_FROM: i16 = 13;
 /// Sessions and the error of the whole answer.
 const SESSIONS_FROM: i16 = 7;
 const LOG_START_FROM: i16 = 5;
-
-/// The first version in which zstd may be sent to a client.
-pub const ZSTD_FROM: i16 = 10;
 
 /// Session epoch of a request outside any session, which also ends the session it names.
 pub const FINAL_EPOCH: i32 = -1;

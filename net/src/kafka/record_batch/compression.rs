@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 
 use bytes::Bytes;
 
-mod snappy;
+pub(super) mod snappy;
 
 use super::cursor::{RecordFault, Source};
 use snappy::SnappyReader;
@@ -210,6 +210,16 @@ impl Scratch {
         })
     }
 
+    /// A plain reader of compressed records that gives at most about `limit` bytes.
+    pub(super) fn reader<'a>(
+        &'a mut self,
+        codec: Codec,
+        compressed: &'a [u8],
+        limit: usize,
+    ) -> io::Result<Box<dyn Read + 'a>> {
+        open_reader(codec, compressed, limit, &mut self.block, &mut self.zstd)
+    }
+
     /// Decompresses a whole batch's records.
     pub fn decompress(
         &mut self,
@@ -254,7 +264,7 @@ fn open_reader<'a>(
     })
 }
 
-fn decompress_error(codec: Codec, limit: usize, error: &io::Error) -> DecompressError {
+pub(super) fn decompress_error(codec: Codec, limit: usize, error: &io::Error) -> DecompressError {
     match error.kind() {
         io::ErrorKind::FileTooLarge => DecompressError::TooLarge { codec, limit },
         _ => DecompressError::Corrupt {
@@ -343,10 +353,7 @@ pub(super) fn compress(codec: Codec, records: &[u8], output: &mut Vec<u8>) -> io
         }
         Codec::Snappy => snappy::compress(records, output)?,
         Codec::Lz4 => {
-            // What Java writes: independent blocks of 64 KiB, no checksums of the content.
-            let mut info = lz4_flex::frame::FrameInfo::new();
-            info.block_size = lz4_flex::frame::BlockSize::Max64KB;
-            let mut encoder = lz4_flex::frame::FrameEncoder::with_frame_info(info, output);
+            let mut encoder = lz4_frame(output);
             encoder.write_all(records)?;
             encoder.finish().map_err(io::Error::other)?;
         }
@@ -357,4 +364,11 @@ pub(super) fn compress(codec: Codec, records: &[u8], output: &mut Vec<u8>) -> io
         }
     }
     Ok(())
+}
+
+/// What Java writes: independent blocks of 64 KiB, no checksums of the content.
+pub(super) fn lz4_frame<W: Write>(output: W) -> lz4_flex::frame::FrameEncoder<W> {
+    let mut info = lz4_flex::frame::FrameInfo::new();
+    info.block_size = lz4_flex::frame::BlockSize::Max64KB;
+    lz4_flex::frame::FrameEncoder::with_frame_info(info, output)
 }

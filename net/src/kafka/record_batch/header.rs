@@ -207,6 +207,18 @@ pub fn set_log_append_time(batch: &mut [u8], append_time: i64) {
     set_max_timestamp(batch, append_time);
 }
 
+/// Names another codec; the CRC is to be stored anew.
+pub(super) fn set_codec(batch: &mut [u8], codec: Codec) {
+    let attributes = &mut batch[ATTRIBUTES_AT..][..2];
+    let flags = i16::from_be_bytes([attributes[0], attributes[1]]) & !Codec::MASK | codec as i16;
+    attributes.copy_from_slice(&flags.to_be_bytes());
+}
+
+/// Changes what the length field says: the bytes from 12 on.
+pub(super) fn set_length(batch: &mut [u8], length: i32) {
+    batch[8..12].copy_from_slice(&length.to_be_bytes());
+}
+
 /// Writes the CRC of the batch as it is.
 pub fn store_crc(batch: &mut [u8]) {
     let crc = compute_crc(batch);

@@ -32,6 +32,8 @@ pub struct Validated {
     pub first_keyless: Option<i32>,
     /// Whether the header says another largest timestamp, so that it has to be corrected.
     pub max_timestamp_is_wrong: bool,
+    /// Whether the header says that the broker gave the time, which no client may.
+    pub claims_append_time: bool,
 }
 
 /// Why a producer's bytes are refused.
@@ -120,10 +122,6 @@ pub enum BatchError {
         /// The value.
         sequence: i32,
     },
-    /// The broker's timestamp type from a client. Kafka would turn it into CreateTime; no producer
-    /// sends it, and the timestamps of such a batch mean nothing.
-    #[error("clients may not set the timestamp type LogAppendTime")]
-    LogAppendTime,
     /// A record that cannot be read.
     #[error("record {index} is broken: {fault}")]
     BadRecord {
@@ -160,7 +158,6 @@ impl BatchError {
             BatchError::ZstdTooEarly | BatchError::UnknownCodec { .. } => {
                 ErrorCode::UnsupportedCompressionType
             }
-            BatchError::LogAppendTime => ErrorCode::InvalidTimestamp,
             // Java splits a batch that is too large and sends its halves: the right thing for one
             // that grows too large when decompressed.
             BatchError::BadRecord {
@@ -211,7 +208,22 @@ pub fn validate(
         max_timestamp_index: walked.max_index,
         first_keyless: walked.first_keyless,
         max_timestamp_is_wrong: max_timestamp != header.max_timestamp(),
+        claims_append_time: header.is_log_append_time(),
     })
+}
+
+/// What Kafka finds in the request already, before it looks at `acks` or at the log: [`validate`]
+/// finds it too.
+pub fn check_shape(bytes: &[u8], rules: &Rules) -> Result<(), BatchError> {
+    let header = check_frame(bytes)?;
+    check_zstd(header.codec(), rules)
+}
+
+fn check_zstd(codec: Option<Codec>, rules: &Rules) -> Result<(), BatchError> {
+    match codec {
+        Some(Codec::Zstd) if !rules.zstd_allowed => Err(BatchError::ZstdTooEarly),
+        _ => Ok(()),
+    }
 }
 
 /// One batch of format 2 and nothing else.
@@ -253,10 +265,8 @@ fn check_header(
     rules: &Rules,
 ) -> Result<Codec, BatchError> {
     let number = header.attributes() & Codec::MASK;
+    check_zstd(header.codec(), rules)?;
     let codec = header.codec().ok_or(BatchError::UnknownCodec { number })?;
-    if codec == Codec::Zstd && !rules.zstd_allowed {
-        return Err(BatchError::ZstdTooEarly);
-    }
     let (stored, computed) = (header.crc(), compute_crc(bytes));
     if stored != computed {
         return Err(BatchError::BadCrc { stored, computed });
@@ -286,10 +296,54 @@ fn check_header(
             sequence,
         });
     }
-    if header.is_log_append_time() {
-        return Err(BatchError::LogAppendTime);
-    }
     Ok(codec)
+}
+
+/// A record of a batch that a topic may refuse.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Suspect {
+    /// Its place in the batch.
+    pub index: i32,
+    /// Its time.
+    pub timestamp: i64,
+    /// Whether it has a key.
+    pub has_key: bool,
+}
+
+/// Shows every record of a batch that was found sound, for whoever has to name those at fault.
+/// Nothing comes of a batch that is not.
+pub fn inspect(bytes: &[u8], rules: &Rules, scratch: &mut Scratch, mut show: impl FnMut(Suspect)) {
+    let Some((header, codec)) = BatchHeader::of(bytes).and_then(|it| Some((it, it.codec()?)))
+    else {
+        return;
+    };
+    let records = &bytes[BATCH_HEADER_BYTES..];
+    let show = &mut |index, record: &Skimmed| {
+        let timestamp = header.base_timestamp().wrapping_add(record.timestamp_delta);
+        show(Suspect {
+            index,
+            timestamp,
+            has_key: record.has_key,
+        });
+    };
+    let count = header.record_count();
+    match codec {
+        Codec::None => show_each(&mut Cursor::new(records), count, show),
+        codec => {
+            if let Ok(mut stream) = scratch.open(codec, records, &rules.limits) {
+                show_each(&mut stream, count, show);
+            }
+        }
+    }
+}
+
+fn show_each(source: &mut impl Source, count: i32, show: &mut impl FnMut(i32, &Skimmed)) {
+    for index in 0..count {
+        match skim(source) {
+            Ok(record) => show(index, &record),
+            Err(_) => return,
+        }
+    }
 }
 
 /// What the walk over the records sums up.

@@ -113,9 +113,19 @@ impl Read for SnappyReader<'_> {
 
 /// Appends `records` in xerial's framing.
 pub(super) fn compress(records: &[u8], output: &mut Vec<u8>) -> io::Result<()> {
+    begin(output);
+    append(records, output)
+}
+
+/// Appends what opens a stream.
+pub(in super::super) fn begin(output: &mut Vec<u8>) {
     output.extend_from_slice(&MAGIC);
     output.extend_from_slice(&1u32.to_be_bytes());
     output.extend_from_slice(&1u32.to_be_bytes());
+}
+
+/// Appends `records` as blocks of an open stream.
+pub(in super::super) fn append(records: &[u8], output: &mut Vec<u8>) -> io::Result<()> {
     let mut encoder = snap::raw::Encoder::new();
     for block in records.chunks(BLOCK_BYTES) {
         let length_at = output.len();
