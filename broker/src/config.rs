@@ -2,6 +2,7 @@
 //! form that the rest of the broker reads. Nothing else parses a setting.
 
 pub mod address;
+pub mod cleaner;
 pub mod describe;
 pub mod layers;
 pub mod memory;
@@ -15,6 +16,7 @@ use std::{path::PathBuf, time::Duration};
 
 use self::{
     address::HostPort,
+    cleaner::CleanerConfig,
     source::{ConfigError, Settings},
     topic::TopicConfig,
     value::Value,
@@ -104,6 +106,8 @@ pub struct Config {
     pub shutdown_timeout: Duration,
     /// Directives for the log.
     pub log_level: String,
+    /// How compaction goes about it.
+    pub cleaner: CleanerConfig,
     /// What holds for topics that say nothing themselves.
     pub topic_defaults: TopicConfig,
     /// The texts behind all of this, with their sources.
@@ -169,6 +173,13 @@ impl Config {
             accept_loss: read.flag("recovery.accept.loss"),
             shutdown_timeout: read.milliseconds("shutdown.timeout.ms"),
             log_level: read.text("log.level"),
+            cleaner: CleanerConfig {
+                is_enabled: read.flag("log.cleaner.enable"),
+                backoff: read.milliseconds("log.cleaner.backoff.ms"),
+                dedupe_buffer_bytes: read.number("log.cleaner.dedupe.buffer.size"),
+                buffer_load: read.ratio("log.cleaner.io.buffer.load.factor"),
+                bytes_per_second: read.number("log.cleaner.io.max.bytes.per.second"),
+            },
             topic_defaults: TopicConfig::of(|setting| settings.value(setting.key).clone()),
             settings: settings.clone(),
         };
@@ -264,6 +275,13 @@ impl Reader<'_> {
 
     fn milliseconds(&self, key: &str) -> Duration {
         Duration::from_millis(self.number(key))
+    }
+
+    fn ratio(&self, key: &str) -> f64 {
+        let Value::Ratio(ratio) = *self.0.value(key) else {
+            panic!("{key} is no fraction")
+        };
+        ratio
     }
 
     fn flag(&self, key: &str) -> bool {

@@ -13,6 +13,7 @@ mod image;
 mod logging;
 mod mesh;
 mod node;
+mod records;
 mod shard;
 mod stats;
 

@@ -18,6 +18,7 @@ use spate_storage::{
     commit::Fence,
     housekeeper::ChoreReceiver,
     space::{Level, Space},
+    store::StoreCounters,
     types::ShardId,
 };
 
@@ -50,6 +51,7 @@ use crate::{
 };
 
 pub mod append;
+pub mod compact;
 pub mod control;
 pub mod logs;
 pub mod message;
@@ -213,9 +215,12 @@ impl Shard {
         let _retention = reactor::spawn(Rc::clone(&self.retainer).run());
         let _tick = reactor::spawn(Rc::clone(&self).tick());
         let _expiry = reactor::spawn(Rc::clone(&self).expire_producers());
+        let compacting = compact::keep_compact(Rc::clone(&self.logs), Arc::clone(&self.config));
+        let compacting = reactor::spawn(compacting);
         let accept = |(socket, kind)| reactor::spawn(Rc::clone(&self).accept(socket, kind));
         let accepting: Vec<_> = listeners.into_iter().map(accept).collect();
         self.stopping.wait().await;
+        compacting.cancel();
         accepting.into_iter().for_each(reactor::Task::cancel);
         self.let_connections_end().await;
         self.logs.store().shutdown();
@@ -408,6 +413,21 @@ impl Shard {
         stats.copied_blocks.set(counters.copies);
         stats.duplicates.set(counters.duplicates);
         stats.refused_for_space.set(counters.refused_for_space);
+        self.publish_compaction(&counters);
+    }
+
+    fn publish_compaction(&self, counters: &StoreCounters) {
+        let stats = &self.stats;
+        stats.compactions.set(counters.compactions);
+        stats.compactions_failed.set(counters.compactions_failed);
+        let (read, written) = (
+            counters.compaction_read_bytes,
+            counters.compaction_written_bytes,
+        );
+        stats.compaction_read_bytes.set(read);
+        stats.compaction_written_bytes.set(written);
+        let removed = counters.compaction_removed_records;
+        stats.compaction_removed_records.set(removed);
     }
 
     /// Gives connections time to send the answers that are on their way. Those of the other shards

@@ -153,6 +153,16 @@ shard_stats! {
     refused_for_space,
     /// Blocks read from disk.
     block_reads,
+    /// Logs compacted.
+    compactions,
+    /// Compactions given up.
+    compactions_failed,
+    /// Bytes that compaction has read.
+    compaction_read_bytes,
+    /// Bytes that compaction has written.
+    compaction_written_bytes,
+    /// Records that compaction has removed.
+    compaction_removed_records,
     /// Partitions with data.
     partitions,
 }

@@ -11,6 +11,7 @@
 //! ```
 
 use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
+use bytes::Bytes;
 use crc_fast::{CrcAlgorithm, checksum};
 
 /// Length of the header in bytes.
@@ -23,6 +24,9 @@ const CRC_STARTS_AT: usize = 21;
 const LOG_APPEND_TIME: i16 = 1 << 3;
 const TRANSACTIONAL: i16 = 1 << 4;
 const CONTROL: i16 = 1 << 5;
+const DELETE_HORIZON: i16 = 1 << 6;
+/// The bits of the attributes that name the codec.
+const CODEC: i16 = 0x07;
 
 /// One batch's header, decoded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -131,6 +135,34 @@ pub fn stamp_time(stored: &mut [u8], max_timestamp: i64, is_append_time: bool) {
     stored[21..23].copy_from_slice(&attributes.to_be_bytes());
     let crc = checksum(CrcAlgorithm::Crc32Iscsi, &stored[CRC_STARTS_AT..]) as u32;
     stored[17..21].copy_from_slice(&crc.to_be_bytes());
+}
+
+/// When the batch's tombstones may go, if that was decided: compaction puts it in place of the base
+/// timestamp (KIP-534). `batch` is a whole one, as in the functions below.
+#[must_use]
+pub fn delete_horizon_ms(batch: &[u8]) -> Option<i64> {
+    (i16_at(batch, 21) & DELETE_HORIZON != 0).then(|| i64_at(batch, 27))
+}
+
+/// How many records it has: none, if compaction kept only its header.
+#[must_use]
+pub fn record_count(batch: &[u8]) -> u32 {
+    i32_at(batch, 57).max(0) as u32
+}
+
+/// Its header alone, for a batch that lost all of its records: the offsets, the producer and its
+/// sequences stay, the codec and the delete horizon do not, as in Kafka.
+#[must_use]
+pub fn emptied(batch: &[u8]) -> Bytes {
+    let mut header = batch[..HEADER_BYTES].to_vec();
+    let attributes = i16_at(&header, 21) & !(CODEC | DELETE_HORIZON);
+    header[8..12].copy_from_slice(&((HEADER_BYTES - LENGTH_STARTS_AT) as i32).to_be_bytes());
+    header[21..23].copy_from_slice(&attributes.to_be_bytes());
+    header[27..35].copy_from_slice(&(-1i64).to_be_bytes());
+    header[57..61].copy_from_slice(&0i32.to_be_bytes());
+    let crc = checksum(CrcAlgorithm::Crc32Iscsi, &header[CRC_STARTS_AT..]) as u32;
+    header[17..21].copy_from_slice(&crc.to_be_bytes());
+    header.into()
 }
 
 /// The batches of a contiguous run, in order, each with its bytes; stops at the first that is not

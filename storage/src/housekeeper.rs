@@ -5,6 +5,7 @@
 //! of answers is reserved before it is sent, so an answer never waits.
 
 mod background;
+mod compact;
 mod jobs;
 mod lanes;
 mod mail;
@@ -16,9 +17,10 @@ use std::{io, path::PathBuf};
 
 pub use jobs::Keeper;
 pub use mail::{ChoreReceiver, ChoreSender, JOBS_MAX, WakeShard};
-pub use thread::{Backend, Housekeeper};
+pub use thread::{Backend, Duties, Housekeeper};
 
 use crate::{
+    compaction::{CompactionError, Outcome, Plan},
     pool::{PreparedFile, SizeClass},
     types::TopicId,
 };
@@ -68,11 +70,42 @@ pub enum Job {
     },
     /// Unlinks the files that lie ready, if space is short. Answer: [`Done::ThinnedOut`].
     ThinOut,
+    /// One step of a round of compaction (S16). Answer: [`Done::Compacted`].
+    Compact {
+        /// Which round: a number that no other round of any shard has.
+        ticket: u64,
+        /// What of it.
+        step: CompactStep,
+    },
     /// Unlinks one file or directory. Answer: [`Done::Unlinked`].
     Unlink {
         /// Which.
         path: PathBuf,
     },
+}
+
+/// What a shard wants of a round of compaction.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum CompactStep {
+    /// Begin it.
+    Begin(Box<Plan>),
+    /// Go on by about a block.
+    Go,
+    /// Give it up, and remove what it has written.
+    Abandon,
+}
+
+/// How far a round of compaction is.
+#[derive(Debug)]
+pub enum CompactProgress {
+    /// There is more to do; so many bytes were read and written in this step.
+    More(u64),
+    /// The new generation is on disk; the round is over.
+    Finished(Box<Outcome>),
+    /// Nothing could be cleaned; the round is over.
+    Nothing,
+    /// The round is over and has left nothing.
+    Failed(CompactionError),
 }
 
 /// What the housekeeper answers.
@@ -90,6 +123,13 @@ pub enum Done {
     TopicRemoved(TopicId),
     /// No file lies ready, unless there is space.
     ThinnedOut,
+    /// How far a round of compaction is.
+    Compacted {
+        /// Which round.
+        ticket: u64,
+        /// How far.
+        progress: CompactProgress,
+    },
     /// The file is gone, durably.
     Unlinked(PathBuf),
     /// A job failed and left nothing behind that anyone may use.
@@ -127,7 +167,9 @@ impl Job {
             | Job::RenewJournal { .. }
             | Job::Place { .. } => Urgency::Awaited,
             Job::Recycle { .. } => Urgency::Ahead,
-            Job::RemoveTopic { .. } | Job::Unlink { .. } | Job::ThinOut => Urgency::Whenever,
+            Job::RemoveTopic { .. } | Job::Unlink { .. } | Job::ThinOut | Job::Compact { .. } => {
+                Urgency::Whenever
+            }
         }
     }
 }

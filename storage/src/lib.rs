@@ -5,6 +5,7 @@ pub mod batch;
 pub mod block;
 pub mod cache;
 pub mod commit;
+pub mod compaction;
 pub mod disk;
 pub mod epoch;
 pub mod hash;

@@ -5,12 +5,14 @@
 //! (frozen, on its way to a segment) -> a block of `segments`. The durable end is a mark over all
 //! of these, kept in [`Progress`].
 
+mod cleaning;
 mod extent;
 mod log;
 mod read;
 mod segments;
 
-pub(crate) use log::{Direct, Fresh, Log, NextStart, Note, Unneeded};
+pub(crate) use cleaning::{Cleaning, Lease};
+pub(crate) use log::{Direct, Fresh, Log, NextStart, NextSwitch, Note, Unneeded};
 pub(crate) use read::Place;
 pub(crate) use segments::{SegmentSlot, Segments};
 

@@ -6,8 +6,10 @@
 //!
 //! Rooms: [`append`](Store::append) here; `form` makes frames, `settle` takes completions, `seal`
 //! writes segments, `reuse` walks the ring of journal files, `stock` talks to the housekeeper,
-//! `read` and `lookup` answer fetches, `start` moves where a log begins.
+//! `read` and `lookup` answer fetches, `start` moves where a log begins, `compact` has it
+//! compacted.
 
+mod compact;
 mod config;
 mod error;
 mod expiry;
@@ -23,6 +25,7 @@ mod signal;
 mod start;
 mod stock;
 
+pub use compact::{CompactError, Compacted};
 pub(crate) use config::block_payload_bytes;
 pub use config::{MemoryUse, StoreConfig, StoreCounters};
 pub use error::{AppendError, ReadError, StartError};
@@ -153,6 +156,8 @@ pub struct Store<D: Disk, C: Clock> {
     cache: RefCell<BlockCache>,
     /// Operations begun in this turn, for [`Store::run`] to drive.
     begun: RefCell<Vec<Operation<D>>>,
+    /// The compaction under way.
+    pace: compact::Pace,
     signal: Signal,
     charged_bytes: Cell<usize>,
     counters: Cell<StoreCounters>,
@@ -183,6 +188,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
             stock: RefCell::new(Stock::new()),
             chores,
             begun: RefCell::default(),
+            pace: compact::Pace::default(),
             signal: Signal::default(),
             charged_bytes: Cell::new(0),
             counters: Cell::default(),

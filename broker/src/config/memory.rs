@@ -59,6 +59,10 @@ impl MemoryPlan {
                 name: "fetch answers",
                 bytes: config.memory_fetch_bytes,
             },
+            Budget {
+                name: "compaction",
+                bytes: config.cleaner.shard_bytes(config.shards),
+            },
         ];
         MemoryPlan {
             shard,

@@ -34,6 +34,7 @@ pub const SETTINGS: &[&[Setting]] = &[
     LIMITS,
     TOPICS,
     TOPIC_DEFAULTS,
+    CLEANER,
     COMPATIBLE,
 ];
 
@@ -294,6 +295,30 @@ const TOPIC_DEFAULTS: &[Setting] = &[
         .means("In-sync replicas that a record with acks=all needs."),
 ];
 
+const CLEANER: &[Setting] = &[
+    Setting::bool("log.cleaner.enable", true).means("Compact topics with cleanup.policy=compact."),
+    Setting::int("log.cleaner.backoff.ms", 15_000, 0, LONG_MAX, Milliseconds)
+        .means("How long to sleep when no log wants to be compacted."),
+    Setting::int(
+        "log.cleaner.dedupe.buffer.size",
+        128 * MIB,
+        MIB,
+        1024 * GIB,
+        Bytes,
+    )
+    .means("Memory for keys, over all shards; keys that do not fit take another round."),
+    Setting::ratio("log.cleaner.io.buffer.load.factor", 0.9)
+        .means("How full the memory for keys may become."),
+    Setting::int(
+        "log.cleaner.io.max.bytes.per.second",
+        LONG_MAX,
+        1,
+        LONG_MAX,
+        Bytes,
+    )
+    .means("How much compaction may read and write in a second, each shard for itself."),
+];
+
 /// Keys without a meaning here that Kafka's own tools, Connect and Streams write into topics:
 /// refusing them would refuse the topic.
 const COMPATIBLE: &[Setting] = &[
@@ -323,6 +348,8 @@ const COMPATIBLE: &[Setting] = &[
         .topic("segment.jitter.ms")
         .unset_in_kafka()
         .means(NO_EFFECT),
+    Setting::int("log.cleaner.threads", 1, 0, INT_MAX, NoUnit).means(NO_EFFECT),
+    Setting::int("log.cleaner.io.buffer.size", 512 * KIB, 0, INT_MAX, Bytes).means(NO_EFFECT),
     Setting::int("compression.gzip.level", -1, -1, 9, NoUnit)
         .topic("compression.gzip.level")
         .means("How hard gzip tries where compression.type is gzip: 1 to 9, -1 for its default."),

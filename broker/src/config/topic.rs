@@ -144,6 +144,16 @@ impl TopicConfig {
         })
     }
 
+    /// When a Kafka segment rolls by age: a compacted topic's in time for its bound on how old an
+    /// uncompacted record may be, since the active segment is never compacted.
+    #[must_use]
+    pub fn roll_ms(&self) -> i64 {
+        if self.cleanup.compact && self.max_compaction_lag_ms > 0 {
+            return self.segment_ms.min(self.max_compaction_lag_ms);
+        }
+        self.segment_ms
+    }
+
     /// The settings for which `value` gives the values.
     pub(super) fn of(value: impl Fn(&'static Setting) -> Value) -> TopicConfig {
         let read = Reader { value };

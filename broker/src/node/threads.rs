@@ -15,7 +15,7 @@ use std::{
 use spate_net::reactor::{Backend, ReactorError, RemoteWaker, TcpListener};
 use spate_storage::{
     commit::Fence,
-    housekeeper::{ChoreReceiver, ChoreSender, Housekeeper},
+    housekeeper::{ChoreReceiver, ChoreSender, Duties, Housekeeper},
     lock::DataLock,
     space::Space,
     store::{ShardState, Store, StoreConfig},
@@ -30,6 +30,7 @@ use crate::{
     image::{Image, brokers::Listener},
     mesh,
     node::{ServeError, data::store_config},
+    records::OpenedRecords,
     shard::{Shard, ShardParts, build_reactor},
     stats::NodeStats,
 };
@@ -312,16 +313,16 @@ fn start_housekeeper(
             Arc::new(move || waker.wake()) as Arc<dyn Fn() + Send + Sync>
         })
         .collect();
-    let (housekeeper, ends) = Housekeeper::start(
-        plan.config.data_dir.clone(),
-        plan.space.clone(),
-        wakes,
-        uring,
-    )
-    .map_err(|source| ServeError::Thread {
-        what: "the housekeeper",
-        source,
-    })?;
+    let duties = Duties {
+        data: plan.config.data_dir.clone(),
+        space: plan.space.clone(),
+        records: Some(Arc::new(OpenedRecords::default())),
+    };
+    let (housekeeper, ends) =
+        Housekeeper::start_with(duties, wakes, uring).map_err(|source| ServeError::Thread {
+            what: "the housekeeper",
+            source,
+        })?;
     tracing::info!(backend = %housekeeper.backend(), "the housekeeper runs");
     if let Some(note) = housekeeper.note() {
         tracing::warn!("{note}");

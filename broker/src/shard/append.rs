@@ -189,7 +189,7 @@ fn stamp_of(topic: &TopicImage, item: &AppendItem) -> Stamp {
         max_timestamp: item.max_timestamp,
         log_append_time,
         segment_bytes: topic.config.segment_bytes,
-        segment_ms: topic.config.segment_ms,
+        segment_ms: topic.config.roll_ms(),
         is_internal: topic.internal,
     }
 }

@@ -8,6 +8,7 @@
 pub mod builder;
 pub mod compression;
 pub mod cursor;
+pub mod filter;
 pub mod header;
 pub mod recompress;
 pub mod records;
@@ -15,6 +16,7 @@ pub mod validate;
 
 pub use builder::{BatchBuilder, NewRecord, ProducerStamp};
 pub use compression::{Codec, DecompressionLimits, Scratch};
+pub use filter::filter;
 pub use header::{BATCH_HEADER_BYTES, BatchHeader};
 pub use recompress::{Recompress, RecompressError, Target};
 pub use records::{Batches, Record, Records};

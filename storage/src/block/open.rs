@@ -6,7 +6,7 @@
 
 use super::{BlockMeta, IndexEntry, ProducerFlags, block_len};
 use crate::{
-    batch::BatchHeader,
+    batch::{BatchHeader, record_count},
     hash::ChainHash,
     types::{LeaderEpoch, Offset, TopicPartition},
 };
@@ -166,11 +166,28 @@ impl OpenBlock {
         stamp(&mut stored);
         let header = BatchHeader::parse(&stored).expect("a batch is validated before it is stored");
         assert_eq!(header.base, self.next, "a block's batches are contiguous");
-        self.note(&header);
-        self.chain_after = self.chain_after.then(&stored);
-        self.run.grow(stored);
+        self.add(&header, stored);
         self.charged_bytes += taken_bytes;
         (header, taken_bytes)
+    }
+
+    /// Copies a stored batch to the end, behind offsets that compaction has removed. The block
+    /// covers those too: its base stays where the block before it ended.
+    pub fn push_spaced(&mut self, chunk: &mut Chunk, batch: &[u8]) {
+        let (stored, _) = chunk.push(batch, self.run.is_empty());
+        let mut header = BatchHeader::parse(&stored).expect("a stored batch has a header");
+        assert!(header.base >= self.next, "a block's batches are in order");
+        if record_count(&stored) == 0 {
+            // Its header keeps the time of records that are gone: nobody should look for them.
+            header.max_timestamp = -1;
+        }
+        self.add(&header, stored);
+    }
+
+    fn add(&mut self, header: &BatchHeader, stored: BytesMut) {
+        self.note(header);
+        self.chain_after = self.chain_after.then(&stored);
+        self.run.grow(stored);
     }
 
     fn note(&mut self, header: &BatchHeader) {

@@ -4,10 +4,12 @@ use std::{
     cell::{Cell, RefCell},
     io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use super::{Done, Job, stock::Stock};
+use super::{Done, Job, compact::Rounds, stock::Stock};
 use crate::{
+    compaction::Records,
     disk::{Disk, Flush, OpenMode, PAGE},
     hash::Incarnation,
     pool::{self, FileKind, Filling, PreparedFile, SizeClass},
@@ -23,6 +25,7 @@ pub struct Keeper<D: Disk> {
     space: Space,
     /// Bytes of the segment files being made now.
     making_bytes: Cell<u64>,
+    pub(super) rounds: Rounds<D>,
     /// Where incarnations come from: random, except in simulations.
     incarnations: Box<dyn Fn() -> Incarnation>,
 }
@@ -53,6 +56,7 @@ impl<D: Disk> Keeper<D> {
             stock: RefCell::default(),
             space: Space::default(),
             making_bytes: Cell::new(0),
+            rounds: Rounds::default(),
             incarnations,
         }
     }
@@ -61,6 +65,13 @@ impl<D: Disk> Keeper<D> {
     #[must_use]
     pub fn with_space(self, space: Space) -> Keeper<D> {
         Keeper { space, ..self }
+    }
+
+    /// The same keeper, able to compact: it opens batches by way of `records`.
+    #[must_use]
+    pub fn with_records(mut self, records: Arc<dyn Records>) -> Keeper<D> {
+        self.rounds.open_by(records);
+        self
     }
 
     /// Unlinks what an earlier process left unfinished (S1), and tries whether files can be made
@@ -132,6 +143,14 @@ impl<D: Disk> Keeper<D> {
             Job::ThinOut => {
                 self.thin_out().await?;
                 Ok(Done::ThinnedOut)
+            }
+            Job::Compact { ticket, step } => {
+                let (pool, incarnations) = (self.pool().join("compaction"), &*self.incarnations);
+                let progress = self
+                    .rounds
+                    .step(&self.disk, &pool, *ticket, step, incarnations);
+                let (ticket, progress) = (*ticket, progress.await);
+                Ok(Done::Compacted { ticket, progress })
             }
             Job::Unlink { path } => {
                 self.unlink(path).await?;

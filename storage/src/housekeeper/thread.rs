@@ -19,6 +19,7 @@ use super::{
     serve::serve,
 };
 use crate::{
+    compaction::Records,
     disk::{Disk, standard::StandardDisk},
     hash::Incarnation,
     space::Space,
@@ -53,6 +54,28 @@ impl fmt::Display for Backend {
     }
 }
 
+/// Where a housekeeper works, and with what.
+#[derive(Clone)]
+pub struct Duties {
+    /// The data directory, from the root.
+    pub data: PathBuf,
+    /// Is told how full the disk is; no file is made that its reserve forbids.
+    pub space: Space,
+    /// What opens records: without it nothing is compacted.
+    pub records: Option<Arc<dyn Records>>,
+}
+
+impl Duties {
+    fn keeper<D: Disk>(self, disk: D) -> Keeper<D> {
+        let keeper = Keeper::new(disk, self.data, Box::new(Incarnation::random));
+        let keeper = keeper.with_space(self.space);
+        match self.records {
+            Some(records) => keeper.with_records(records),
+            None => keeper,
+        }
+    }
+}
+
 /// The running housekeeper. Dropping it ends the thread, after the jobs it has begun.
 pub struct Housekeeper {
     backend: Backend,
@@ -74,10 +97,27 @@ impl Housekeeper {
         wakes: Vec<WakeShard>,
         uring: bool,
     ) -> io::Result<(Housekeeper, Vec<(ChoreSender, ChoreReceiver)>)> {
+        Housekeeper::start_with(
+            Duties {
+                data,
+                space,
+                records: None,
+            },
+            wakes,
+            uring,
+        )
+    }
+
+    /// The same for one that compacts too (S16), if it is given what opens records.
+    pub fn start_with(
+        duties: Duties,
+        wakes: Vec<WakeShard>,
+        uring: bool,
+    ) -> io::Result<(Housekeeper, Vec<(ChoreSender, ChoreReceiver)>)> {
         let bell = Arc::<Bell>::default();
         let (ends, mail) = mail::connect(wakes, &bell);
         let (ready_in, ready_out) = mpsc::sync_channel(1);
-        let body = move || run(Ground { data, space }, mail, uring, &ready_in);
+        let body = move || run(duties, mail, uring, &ready_in);
         let thread = thread::Builder::new()
             .name("housekeeper".to_owned())
             .spawn(body)?;
@@ -136,32 +176,19 @@ impl Drop for Housekeeper {
     }
 }
 
-/// What the housekeeper works on.
-#[derive(Clone)]
-struct Ground {
-    data: PathBuf,
-    space: Space,
-}
-
-impl Ground {
-    fn keeper<D: Disk>(self, disk: D) -> Keeper<D> {
-        Keeper::new(disk, self.data, Box::new(Incarnation::random)).with_space(self.space)
-    }
-}
-
-fn run(ground: Ground, mail: Mail, uring: bool, ready: &mpsc::SyncSender<Ready>) {
+fn run(duties: Duties, mail: Mail, uring: bool, ready: &mpsc::SyncSender<Ready>) {
     // This thread only: Linux keeps niceness for each thread, and pid 0 is the caller.
     if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
         tracing::debug!(%error, "the housekeeper keeps its priority");
     }
     let note = match executor(uring) {
-        Ok(executor) => match run_on_glommio(&executor, ground.clone(), mail, ready) {
+        Ok(executor) => match run_on_glommio(&executor, duties.clone(), mail, ready) {
             Ok(()) => return,
-            Err((mail, note)) => return run_on_thread(ground, mail, Some(note), ready),
+            Err((mail, note)) => return run_on_thread(duties, mail, Some(note), ready),
         },
         Err(note) => note,
     };
-    run_on_thread(ground, mail, note, ready);
+    run_on_thread(duties, mail, note, ready);
 }
 
 /// A glommio executor, or why there is none (nothing when none was wanted). glommio panics where
@@ -203,12 +230,12 @@ fn executor(uring: bool) -> Result<LocalExecutor, Option<String>> {
 /// Gives the mail back when glommio cannot work in this directory.
 fn run_on_glommio(
     executor: &LocalExecutor,
-    ground: Ground,
+    duties: Duties,
     mail: Mail,
     ready: &mpsc::SyncSender<Ready>,
 ) -> Result<(), (Mail, String)> {
     executor.run(async {
-        let keeper = ground.keeper(BackgroundDisk);
+        let keeper = duties.keeper(BackgroundDisk);
         if let Err(error) = keeper.start().await {
             let note = format!(
                 "the housekeeper runs without io_uring: {error}; it needs direct I/O in the data \
@@ -245,12 +272,12 @@ fn run_on_glommio(
 }
 
 fn run_on_thread(
-    ground: Ground,
+    duties: Duties,
     mail: Mail,
     note: Option<String>,
     ready: &mpsc::SyncSender<Ready>,
 ) {
-    let keeper = ground.keeper(StandardDisk::new());
+    let keeper = duties.keeper(StandardDisk::new());
     let started = keeper.start().now_or_never();
     let started = started.unwrap_or_else(|| Err(io::Error::other("the plain disk waited")));
     let failed = started.is_err();

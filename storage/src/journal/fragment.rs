@@ -65,9 +65,12 @@ pub enum Kind {
     RowsEnd,
     /// The journal goes on in file slot `base`, incarnation `chain_after` (S9).
     NextFile,
+    /// Compaction has rewritten the log up to `next`, where the old chain is `chain_after`; the
+    /// payload names the files (S16).
+    Switch,
 }
 
-const KINDS: [(Kind, u8); 12] = [
+const KINDS: [(Kind, u8); 13] = [
     (Kind::Batches, 1),
     (Kind::Copy, 2),
     (Kind::Sealed, 3),
@@ -80,7 +83,7 @@ const KINDS: [(Kind, u8); 12] = [
     (Kind::Row, 10),
     (Kind::RowsEnd, 11),
     (Kind::NextFile, 12),
-    // 13 is kept for the switch of generations after compaction (S16).
+    (Kind::Switch, 13),
 ];
 
 /// One entry of a frame's table.

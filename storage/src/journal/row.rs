@@ -11,6 +11,7 @@
 //!  start i64 | boundary i64 | boundary chain u64 | flushed i64 | flushed chain u64
 //!  noted end i64 | counted end i64 | segment base i64 | segment bytes u64 | opened ms i64
 //!  first timestamp i64 | appended ms i64
+//!  clean end i64 | compacted end i64 | old chain there u64
 //!  rolls:     base i64
 //!  files:     generation u32, number u32, segment base i64, incarnation u64, length u64,
 //!             first i64, next i64, end position u64, max timestamp i64, batch bytes u64,
@@ -134,6 +135,10 @@ pub struct Row {
     pub segment: KafkaSegment,
     /// Wall clock of the last append.
     pub appended_ms: i64,
+    /// Up to where compaction has cleaned the log.
+    pub clean_end: Offset,
+    /// Where the compacted generation ends, and the chain there of the batches as they came (S16).
+    pub compacted: (Offset, ChainHash),
     /// Bases of the Kafka segments that begin at or after the flushed end.
     pub rolls: Vec<Offset>,
     /// Its files, oldest first.
@@ -162,6 +167,9 @@ impl Row {
             self.segment.opened_ms as u64,
             self.segment.first_timestamp as u64,
             self.appended_ms as u64,
+            self.clean_end.0 as u64,
+            self.compacted.0.0 as u64,
+            self.compacted.1.0,
         ];
         put_words(out, words);
         put_len(out, self.rolls.len());
@@ -197,6 +205,8 @@ impl Row {
                 first_timestamp: reader.i64()?,
             },
             appended_ms: reader.i64()?,
+            clean_end: offset(reader)?,
+            compacted: (offset(reader)?, ChainHash(reader.u64()?)),
             ..Row::default()
         };
         for _ in 0..reader.u32()? {
@@ -218,7 +228,7 @@ impl Row {
 }
 
 impl FileRow {
-    fn encode(&self, out: &mut Vec<u8>) {
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.name.generation.0.to_le_bytes());
         out.extend_from_slice(&self.name.number.to_le_bytes());
         let words = [
@@ -235,7 +245,7 @@ impl FileRow {
         put_words(out, words);
     }
 
-    fn decode(reader: &mut Reader<'_>) -> Option<FileRow> {
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Option<FileRow> {
         let (generation, number) = (Generation(reader.u32()?), reader.u32()?);
         Some(FileRow {
             name: SegmentName {
@@ -375,6 +385,8 @@ mod tests {
             start: Offset(3),
             flushed: (Offset(9), ChainHash(77)),
             noted_end: Offset(20),
+            clean_end: Offset(4),
+            compacted: (Offset(5), ChainHash(6)),
             rolls: vec![Offset(9), Offset(15)],
             unreadable: vec![UnreadableRange {
                 base: Offset(4),

@@ -1,6 +1,6 @@
 //! The state of one partition's log, and how a batch moves through it.
 
-use super::{SegmentSlot, Segments, read::Place};
+use super::{Cleaning, SegmentSlot, Segments, read::Place};
 use crate::{
     batch::{BatchHeader, batches},
     block::open::{Chunk, OpenBlock},
@@ -12,6 +12,7 @@ use crate::{
         fragment::{BlockPlace, Fragment, Kind},
         frame::Sequence,
         row::{Delta, KafkaSegment, Row, UnreadableRange},
+        switch::Switch,
     },
     producer::ProducerTable,
     segment::BlockEntry,
@@ -79,6 +80,13 @@ impl<D: Disk> Default for Unneeded<D> {
     }
 }
 
+/// A compacted generation that is not durable yet.
+pub(crate) struct NextSwitch {
+    pub switch: Switch,
+    /// The frame that carries it, once formed.
+    pub sequence: Option<Sequence>,
+}
+
 /// A fragment that is not batches, ready for the next frame.
 pub(crate) struct Note {
     pub fragment: Fragment,
@@ -99,6 +107,10 @@ pub(crate) struct Log<D: Disk> {
     pub boundary: (Offset, ChainHash),
     /// Starts on their way to disk, rising (S6).
     pub next_starts: VecDeque<NextStart>,
+    /// A compacted generation on its way to disk (S16).
+    pub next_switch: Option<NextSwitch>,
+    /// How far compaction has come, and what it holds.
+    pub cleaning: Cleaning<D>,
     /// The end of everything appended, and the chain there.
     pub end: (Offset, ChainHash),
     pub epochs: EpochTable,
@@ -138,6 +150,8 @@ impl<D: Disk> Log<D> {
             start: row.start,
             boundary: row.boundary,
             next_starts: VecDeque::new(),
+            next_switch: None,
+            cleaning: Cleaning::of(row),
             end: row.flushed,
             epochs: row.epochs.clone(),
             producers: row.producers.clone(),
@@ -205,10 +219,12 @@ impl<D: Disk> Log<D> {
             .back()
             .map(|next| (next.start, next.boundary));
         let (start, boundary) = next.unwrap_or((self.start, self.boundary));
-        Row {
+        let mut row = Row {
             start,
             boundary,
             flushed: self.flushed,
+            clean_end: self.cleaning.clean_end,
+            compacted: self.cleaning.compacted,
             noted_end: self.end.0,
             counted_end: self.open.next,
             segment: self.journaled,
@@ -218,7 +234,13 @@ impl<D: Disk> Log<D> {
             epochs: self.epochs.clone(),
             producers: self.producers.clone(),
             unreadable: self.unreadable.clone(),
+        };
+        // As with the start. The new files are flushed and the old ones stay until it is durable,
+        // so that either is right.
+        if let Some(next) = &self.next_switch {
+            next.switch.apply(&mut row);
         }
+        row
     }
 
     /// Copies a batch to the end of the log; returns its stored header and the memory taken.

@@ -11,6 +11,7 @@ use crate::{
         frame::Sequence,
         reader::{FoundJournal, Located},
         row::{Delta, KafkaSegment, Row},
+        switch::Switch,
     },
     types::{Offset, ShardId, TopicPartition},
 };
@@ -180,6 +181,7 @@ impl<'a> Replay<'a> {
                 partition.truncate(fragment.next, fragment.chain_after);
                 Some(())
             }
+            Kind::Switch => Switch::decode(fragment, &payload).map(|s| partition.switch(&s)),
             Kind::Row | Kind::Drop | Kind::RowsEnd | Kind::NextFile => Some(()),
         })
     }
@@ -306,6 +308,15 @@ impl Partition {
         if base >= self.row.counted_end {
             self.row.segment = KafkaSegment::new(base, now_ms);
         }
+    }
+
+    /// Takes a compacted generation: what frames say of offsets below its end is of files that are
+    /// gone, or about to be (S16).
+    fn switch(&mut self, switch: &Switch) {
+        let end = switch.end.0;
+        self.batches.retain(|_, batches| batches.next > end);
+        self.placed.retain(|_, placed| placed.next > end);
+        switch.apply(&mut self.row);
     }
 
     /// Forgets everything from `end` on; the chain there is `chain`.

@@ -131,6 +131,16 @@ pub struct StoreCounters {
     pub files_reused: u64,
     /// Blocks read from disk.
     pub block_reads: u64,
+    /// Rounds of compaction that became a log.
+    pub compactions: u64,
+    /// Rounds that were given up.
+    pub compactions_failed: u64,
+    /// Bytes that rounds have read.
+    pub compaction_read_bytes: u64,
+    /// Bytes that rounds have written.
+    pub compaction_written_bytes: u64,
+    /// Records that rounds have removed.
+    pub compaction_removed_records: u64,
 }
 
 /// Memory in use.

@@ -371,6 +371,11 @@ impl<D: Disk> Filling<'_, D> {
             let formed = log.next_starts.iter_mut();
             formed.for_each(|next| _ = next.sequence.get_or_insert(self.sequence));
         }
+        if says(Kind::Switch)
+            && let Some(next) = &mut log.next_switch
+        {
+            next.sequence = Some(self.sequence);
+        }
         drop(log);
         let end = partition.progress.durable_end();
         self.touched.push(Touched {

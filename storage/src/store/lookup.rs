@@ -5,10 +5,14 @@
 //! Storage knows batches, not records: the answer carries the batch, and the caller, who can
 //! decompress it, finds the record in it.
 
-use super::{ReadError, Store, read::damaged};
+use super::{
+    ReadError, Store,
+    read::{damaged, has_moved},
+};
 use crate::{
-    batch::{BatchHeader, batches},
+    batch::{BatchHeader, batches, record_count},
     disk::{Clock, Disk},
+    hash::Incarnation,
     partition::{Log, Partition, Place},
     segment::BlockEntry,
     types::{LeaderEpoch, Offset, TopicPartition},
@@ -50,11 +54,16 @@ impl<D: Disk, C: Clock> Store<D, C> {
             let Some((place, next, _)) = late else {
                 return Ok(None);
             };
-            let found = self.find_in(&partition, place, timestamp_ms).await?;
-            if found.is_some() {
-                return Ok(found);
+            let file = match place {
+                Place::File(at) => file_of(&partition, at),
+                _ => None,
+            };
+            match self.find_in(&partition, place, timestamp_ms).await {
+                Ok(None) => from = next,
+                // Compaction took the file away: the log is looked at again.
+                Err(_) if file.is_some_and(|file| has_moved(&partition, file, from)) => {}
+                found => return found,
             }
-            from = next;
         }
     }
 
@@ -148,7 +157,8 @@ impl<D: Disk, C: Clock> Store<D, C> {
             let view = view.map_err(|error| damaged(partition.tp, &file, entry, error))?;
             let from = view.seek_timestamp(timestamp_ms).unwrap_or(0);
             let payload = block.payload();
-            let found = batches(&payload[from..]).find(|(header, _)| is_match(header));
+            let found = batches(&payload[from..])
+                .find(|(header, batch)| is_match(header) && record_count(batch) > 0);
             if let Some((header, batch)) = found {
                 let batch = payload.slice_ref(batch);
                 return Ok(Some(TimestampedOffset::of(&header, batch, start)));
@@ -156,6 +166,11 @@ impl<D: Disk, C: Clock> Store<D, C> {
         }
         Ok(None)
     }
+}
+
+fn file_of<D: Disk>(partition: &Partition<D>, at: usize) -> Option<Incarnation> {
+    let log = partition.log.borrow();
+    log.segments.slots.get(at).map(|slot| slot.row.incarnation)
 }
 
 /// The largest timestamp of the open block's batches below `until`.

@@ -5,6 +5,7 @@ use super::{ReadError, Store};
 use crate::{
     block::SealedBlock,
     disk::{Clock, Disk},
+    hash::Incarnation,
     partition::{Partition, Place},
     segment::{BlockEntry, Found, SegmentFile},
     types::{Offset, TopicPartition},
@@ -117,8 +118,11 @@ impl<D: Disk, C: Clock> Store<D, C> {
             data,
         };
         loop {
+            let file = file_at(&partition, cursor.from);
             match self.read_step(&partition, &mut cursor).await {
                 Ok(true) => {}
+                // Compaction took the file away: the log says where to look now.
+                Err(_) if file.is_some_and(|file| has_moved(&partition, file, cursor.from)) => {}
                 // Damage further on is the next read's answer: what was found first is good.
                 Err(error) if cursor.data.bytes == 0 => {
                     return Err(self.explained(&partition, cursor.from, error));
@@ -312,6 +316,27 @@ impl<D: Disk, C: Clock> Store<D, C> {
         self.cache.borrow_mut().insert(key, from, block.clone());
         Ok(block)
     }
+}
+
+/// The file that holds `from`, if it is in one.
+pub(super) fn file_at<D: Disk>(partition: &Partition<D>, from: Offset) -> Option<Incarnation> {
+    let log = partition.log.borrow();
+    match log.place_of(from) {
+        Place::File(at) => log.segments.slots.get(at).map(|slot| slot.row.incarnation),
+        _ => None,
+    }
+}
+
+/// Whether the log has another file in place of this one, for someone who reads from `from` on.
+pub(super) fn has_moved<D: Disk>(
+    partition: &Partition<D>,
+    file: Incarnation,
+    from: Offset,
+) -> bool {
+    let log = partition.log.borrow();
+    let mut slots = log.segments.slots.iter();
+    let is_there = slots.any(|slot| slot.row.incarnation == file);
+    !is_there && from >= log.start && !partition.is_dropped.get()
 }
 
 pub(super) fn damaged<D: Disk>(

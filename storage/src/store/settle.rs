@@ -82,6 +82,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
             log.needs.drain(..placed);
         }
         let unneeded = log.apply_start(sequence);
+        let replaced = log.apply_switch(sequence);
         let is_freed = unneeded.memory_bytes > 0;
         let is_announced = log.direct.as_mut().is_some_and(|direct| {
             direct.is_announced |= direct.sequence == Some(sequence);
@@ -92,6 +93,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
             self.repin(&partition);
         }
         self.give_up(&partition, unneeded);
+        self.discard(&partition, replaced);
         partition.progress.wake_start();
         self.advance(&partition, end);
         if is_announced {

@@ -90,6 +90,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
             Done::Segment(file) => self.take_ready(file),
             Done::Placed(file) => self.take_placed(file),
             Done::Journal(file) => self.take_journal(&file),
+            Done::Compacted { ticket, progress } => self.take_progress(ticket, progress),
             Done::Recycled(_) | Done::TopicRemoved(_) | Done::Unlinked(_) | Done::ThinnedOut => {}
             // Its directory went with the topic.
             Done::Failed {
@@ -349,6 +350,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
 
     /// Gives up files that no log needs, once that is durable: to the pool if nobody reads them.
     pub(super) fn discard(&self, partition: &Partition<D>, slots: Vec<SegmentSlot<D>>) {
+        let slots = partition.log.borrow_mut().cleaning.hold_back(slots);
         for slot in slots {
             let path = self.segment_path(partition, &slot);
             self.cache.borrow_mut().forget(slot.row.incarnation);

@@ -2,7 +2,10 @@
 //! stores, a housekeeper, and what clients were told.
 #![allow(dead_code, missing_docs, clippy::unwrap_used)]
 
+pub mod records;
+
 use bytes::Bytes;
+use records::PlainRecords;
 use spate_storage::{
     batch::{BatchHeader, batches},
     commit::Fence,
@@ -21,6 +24,7 @@ use std::{
     future::poll_fn,
     path::{Path, PathBuf},
     rc::Rc,
+    sync::Arc,
     task::{Poll, Waker},
     time::Duration,
 };
@@ -229,6 +233,7 @@ impl Node {
                 Incarnation(count.get())
             });
             let keeper = Keeper::new(sim.disk(), data(), incarnations);
+            let keeper = keeper.with_records(Arc::new(PlainRecords));
             let mailed = Rc::clone(&store);
             sim.spawn(async move {
                 loop {

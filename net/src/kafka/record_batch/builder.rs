@@ -142,7 +142,7 @@ fn zigzag(value: i64) -> u64 {
 }
 
 /// A zigzag varint; 32-bit values take the same bytes as in the 32-bit encoding.
-fn put_varint(buffer: &mut BytesMut, value: i64) {
+pub(super) fn put_varint(buffer: &mut BytesMut, value: i64) {
     let mut value = zigzag(value);
     while value >= 0x80 {
         buffer.put_u8((value & 0x7f) as u8 | 0x80);

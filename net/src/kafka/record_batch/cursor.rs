@@ -28,6 +28,9 @@ pub enum RecordFault {
         /// The value.
         length: i32,
     },
+    /// The records that stay cannot be compressed anew.
+    #[error("compressing it anew failed: {0}")]
+    Compress(String),
     /// The bytes cannot be decompressed.
     #[error("{0}")]
     Decompress(#[from] DecompressError),

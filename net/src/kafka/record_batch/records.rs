@@ -86,6 +86,11 @@ impl Records {
         self.count
     }
 
+    /// The records' bytes, decompressed.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.records
+    }
+
     /// The offset of the batch's last record, even if compaction removed it: read on behind it.
     #[must_use]
     pub fn last_offset(&self) -> i64 {
