@@ -10,12 +10,15 @@ use kafka_protocol::protocol::{Decodable, Encodable};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use spate_net::kafka::api::{
-    Call, Message, alter_configs, api_versions, create_partitions, create_topics, decode_request,
-    delete_records, delete_topics, describe_cluster, describe_configs, incremental_alter_configs,
-    init_producer_id, list_config_resources, list_offsets, metadata, offset_for_leader_epoch,
+    self, Call, Message, alter_configs, api_versions, create_partitions, create_topics,
+    decode_request, delete_records, delete_topics, describe_cluster, describe_configs,
+    incremental_alter_configs, init_producer_id, list_config_resources, list_offsets, metadata,
+    offset_for_leader_epoch,
 };
 use spate_net::kafka::primitives::Writer;
 use spate_net::kafka::shape::{Kind, Part, Shape, check};
+
+mod admin_shapes;
 
 const ROUNDS: u64 = 30;
 
@@ -208,6 +211,11 @@ fn write_field(random: &mut StdRng, kind: Kind, version: i16, writer: &mut Write
         }
         Kind::NullableList(_) | Kind::NullableValues(_) if is_null && version > 0 => {
             writer.length(None);
+        }
+        Kind::NullableStruct(_) if is_null => writer.i8(-1),
+        Kind::NullableStruct(shape) => {
+            writer.i8(1);
+            write(random, shape, version, writer);
         }
         Kind::List(shape) | Kind::NullableList(shape) => {
             writer.length(Some(count));
@@ -437,6 +445,71 @@ fn list_config_resources_agrees_in_every_version() {
     check_api::<Request, ListConfigResourcesRequest, ListConfigResourcesResponse>(
         LIST_CONFIG_RESOURCES,
     );
+}
+
+/// Administrators' requests, whose answers' shapes are in a file of their own.
+mod agrees_in_every_version {
+    use super::{admin_shapes::*, api, check_api, their};
+
+    macro_rules! agree {
+        ($($api:ident $request:ident $response:ident $shape:ident;)*) => {
+            $(#[test]
+            fn $api() {
+                check_api::<api::$api::$request, their::$request, their::$response>($shape);
+            })*
+        };
+    }
+
+    agree! {
+        describe_topic_partitions
+            DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse
+            DESCRIBE_TOPIC_PARTITIONS;
+        describe_producers
+            DescribeProducersRequest DescribeProducersResponse
+            DESCRIBE_PRODUCERS;
+        elect_leaders
+            ElectLeadersRequest ElectLeadersResponse
+            ELECT_LEADERS;
+        alter_partition_reassignments
+            AlterPartitionReassignmentsRequest AlterPartitionReassignmentsResponse
+            ALTER_PARTITION_REASSIGNMENTS;
+        list_partition_reassignments
+            ListPartitionReassignmentsRequest ListPartitionReassignmentsResponse
+            LIST_PARTITION_REASSIGNMENTS;
+        alter_replica_log_dirs
+            AlterReplicaLogDirsRequest AlterReplicaLogDirsResponse
+            ALTER_REPLICA_LOG_DIRS;
+        describe_quorum
+            DescribeQuorumRequest DescribeQuorumResponse
+            DESCRIBE_QUORUM;
+        unregister_broker
+            UnregisterBrokerRequest UnregisterBrokerResponse
+            UNREGISTER_BROKER;
+        update_features
+            UpdateFeaturesRequest UpdateFeaturesResponse
+            UPDATE_FEATURES;
+        describe_client_quotas
+            DescribeClientQuotasRequest DescribeClientQuotasResponse
+            DESCRIBE_CLIENT_QUOTAS;
+        describe_user_scram_credentials
+            DescribeUserScramCredentialsRequest DescribeUserScramCredentialsResponse
+            DESCRIBE_USER_SCRAM_CREDENTIALS;
+        describe_acls
+            DescribeAclsRequest DescribeAclsResponse
+            DESCRIBE_ACLS;
+        create_acls
+            CreateAclsRequest CreateAclsResponse
+            CREATE_ACLS;
+        delete_acls
+            DeleteAclsRequest DeleteAclsResponse
+            DELETE_ACLS;
+        describe_transactions
+            DescribeTransactionsRequest DescribeTransactionsResponse
+            DESCRIBE_TRANSACTIONS;
+        list_transactions
+            ListTransactionsRequest ListTransactionsResponse
+            LIST_TRANSACTIONS;
+    }
 }
 
 #[test]

@@ -42,9 +42,9 @@ use crate::{
     housekeeper::Chores,
     journal::{FIRST_FILE, Journal, JournalState, row::KafkaSegment, row::Row},
     partition::{Log, Note, Partition},
-    producer::Verdict,
+    producer::{Producer, Verdict},
     space::Level,
-    types::{LeaderEpoch, Offset, ShardId, TopicId, TopicPartition},
+    types::{LeaderEpoch, Offset, ProducerId, ShardId, TopicId, TopicPartition},
 };
 use bytes::Bytes;
 use operation::Operation;
@@ -412,6 +412,18 @@ impl<D: Disk, C: Clock> Store<D, C> {
     /// The epoch of the last append.
     pub fn latest_epoch(&self, tp: TopicPartition) -> Option<LeaderEpoch> {
         self.partition(tp)?.log.borrow().epochs.latest()
+    }
+
+    /// The idempotent producers that a partition remembers, in no order.
+    pub fn producers(&self, tp: TopicPartition) -> Vec<(ProducerId, Producer)> {
+        let Some(partition) = self.partition(tp) else {
+            return Vec::new();
+        };
+        let log = partition.log.borrow();
+        let producers = log.producers.iter();
+        producers
+            .map(|(id, producer)| (id, producer.clone()))
+            .collect()
     }
 
     /// Calls `listener` whenever a durable end has moved.

@@ -31,7 +31,7 @@ use crate::{
 
 /// All operations on a topic (read, write, create, delete, alter, describe, describe and alter
 /// configs), as bits of Kafka's `AclOperation`: without an authorizer everybody may do them.
-const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
+pub const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
 
 /// All operations on the cluster (create, alter, describe, cluster action, describe and alter
 /// configs, idempotent write).

@@ -176,6 +176,10 @@ impl Logs {
                 let sizes = items.iter().map(|target| self.store.size_bytes(*target));
                 Pending::Ready(Answer::Measure(sizes.collect()))
             }
+            Ask::Producers { items } => {
+                let producers = items.into_iter().map(|target| self.store.producers(target));
+                Pending::Ready(Answer::Producers(producers.collect()))
+            }
             Ask::Unwatch(key) => {
                 self.watches.disarm(key);
                 Pending::Ready(Answer::Unwatched)

@@ -4,7 +4,10 @@
 //! from until the answer (or the connection that holds it) lets go.
 
 use bytes::Bytes;
-use spate_storage::types::{LeaderEpoch, Offset, ShardId, TopicPartition};
+use spate_storage::{
+    producer::Producer,
+    types::{LeaderEpoch, Offset, ProducerId, ShardId, TopicPartition},
+};
 
 use crate::shard::outcome::{AppendOutcome, Found, Probed, ReadOutcome, Removed};
 
@@ -104,6 +107,11 @@ pub enum Ask {
         /// Which.
         items: Vec<TopicPartition>,
     },
+    /// The producers that partitions remember.
+    Producers {
+        /// Which partitions.
+        items: Vec<TopicPartition>,
+    },
     /// The connection is gone.
     Unwatch(WatchKey),
 }
@@ -123,6 +131,8 @@ pub enum Answer {
     Remove(Vec<Removed>),
     /// To [`Ask::Measure`], in bytes.
     Measure(Vec<u64>),
+    /// To [`Ask::Producers`].
+    Producers(Vec<Vec<(ProducerId, Producer)>>),
     /// To [`Ask::Unwatch`].
     Unwatched,
 }

@@ -2,28 +2,17 @@
 
 use spate_net::kafka::{
     api::{
-        Call, TopicRef,
-        alter_configs::AlterConfigsRequest,
+        self, Call, TopicRef,
         api_versions::ApiVersionsRequest,
-        create_partitions::CreatePartitionsRequest,
         create_topics::{CreatableTopic, CreateTopicsRequest},
-        delete_records::DeleteRecordsRequest,
-        delete_topics::DeleteTopicsRequest,
-        describe_cluster::DescribeClusterRequest,
-        describe_configs::DescribeConfigsRequest,
-        describe_log_dirs::DescribeLogDirsRequest,
         fetch::{FetchPartition, FetchRequest, FetchTopic},
-        incremental_alter_configs::IncrementalAlterConfigsRequest,
-        init_producer_id::InitProducerIdRequest,
-        list_config_resources::ListConfigResourcesRequest,
         list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic},
         metadata::{MetadataRequest, MetadataRequestTopic},
-        offset_for_leader_epoch::OffsetForLeaderEpochRequest,
         produce::{PartitionData, ProduceRequest, TopicData},
     },
     header::encode_request,
     record_batch::{BatchBuilder, Codec, NewRecord},
-    versions::{ApiKey, range_of, served},
+    versions::{ApiKey, served},
 };
 
 /// Sound frames of every served API in every version, some with content.
@@ -39,7 +28,6 @@ pub fn corpus() -> Vec<Vec<u8>> {
 
 /// One request, its size in front.
 pub fn frame_of(key: ApiKey, version: i16) -> Vec<u8> {
-    let range = range_of(key as i16).unwrap();
     let name = || String::from("fuzz").into();
     match key {
         ApiKey::Produce => produce_frame(version),
@@ -47,9 +35,7 @@ pub fn frame_of(key: ApiKey, version: i16) -> Vec<u8> {
         ApiKey::Metadata => {
             let topic = MetadataRequestTopic::default().with_name(Some(name()));
             let asked = MetadataRequest::default().with_topics(Some(vec![topic]));
-            encode_request(range, version, 1, Some("f"), &asked)
-                .unwrap()
-                .to_vec()
+            bare(version, &asked)
         }
         ApiKey::CreateTopics => {
             let topic = CreatableTopic::default()
@@ -57,9 +43,7 @@ pub fn frame_of(key: ApiKey, version: i16) -> Vec<u8> {
                 .with_num_partitions(2)
                 .with_replication_factor(1);
             let asked = CreateTopicsRequest::default().with_topics(vec![topic]);
-            encode_request(range, version, 1, Some("f"), &asked)
-                .unwrap()
-                .to_vec()
+            bare(version, &asked)
         }
         ApiKey::ListOffsets => {
             let partition = ListOffsetsPartition::default().with_timestamp(-1);
@@ -67,9 +51,7 @@ pub fn frame_of(key: ApiKey, version: i16) -> Vec<u8> {
                 .with_name(name())
                 .with_partitions(vec![partition]);
             let asked = ListOffsetsRequest::default().with_topics(vec![topic]);
-            encode_request(range, version, 1, Some("f"), &asked)
-                .unwrap()
-                .to_vec()
+            bare(version, &asked)
         }
         ApiKey::ApiVersions => {
             let asked = ApiVersionsRequest::default()
@@ -77,19 +59,50 @@ pub fn frame_of(key: ApiKey, version: i16) -> Vec<u8> {
                 .with_client_software_version(String::from("1.0").into());
             bare(version, &asked)
         }
-        ApiKey::DeleteRecords => bare(version, &DeleteRecordsRequest::default()),
-        ApiKey::DeleteTopics => bare(version, &DeleteTopicsRequest::default()),
-        ApiKey::InitProducerId => bare(version, &InitProducerIdRequest::default()),
-        ApiKey::OffsetForLeaderEpoch => bare(version, &OffsetForLeaderEpochRequest::default()),
-        ApiKey::DescribeConfigs => bare(version, &DescribeConfigsRequest::default()),
-        ApiKey::AlterConfigs => bare(version, &AlterConfigsRequest::default()),
-        ApiKey::IncrementalAlterConfigs => {
-            bare(version, &IncrementalAlterConfigsRequest::default())
-        }
-        ApiKey::ListConfigResources => bare(version, &ListConfigResourcesRequest::default()),
-        ApiKey::DescribeLogDirs => bare(version, &DescribeLogDirsRequest::default()),
-        ApiKey::CreatePartitions => bare(version, &CreatePartitionsRequest::default()),
-        ApiKey::DescribeCluster => bare(version, &DescribeClusterRequest::default()),
+        _ => bare_frame(key, version),
+    }
+}
+
+/// A request without content.
+fn bare_frame(key: ApiKey, version: i16) -> Vec<u8> {
+    macro_rules! empty {
+        ($($key:ident $api:ident $request:ident;)*) => {
+            match key {
+                $(ApiKey::$key => bare(version, &api::$api::$request::default()),)*
+                _ => panic!("{key:?} has a frame of its own"),
+            }
+        };
+    }
+    empty! {
+        AlterConfigs alter_configs AlterConfigsRequest;
+        AlterPartitionReassignments alter_partition_reassignments
+            AlterPartitionReassignmentsRequest;
+        AlterReplicaLogDirs alter_replica_log_dirs AlterReplicaLogDirsRequest;
+        CreateAcls create_acls CreateAclsRequest;
+        CreatePartitions create_partitions CreatePartitionsRequest;
+        DeleteAcls delete_acls DeleteAclsRequest;
+        DeleteRecords delete_records DeleteRecordsRequest;
+        DeleteTopics delete_topics DeleteTopicsRequest;
+        DescribeAcls describe_acls DescribeAclsRequest;
+        DescribeClientQuotas describe_client_quotas DescribeClientQuotasRequest;
+        DescribeCluster describe_cluster DescribeClusterRequest;
+        DescribeConfigs describe_configs DescribeConfigsRequest;
+        DescribeLogDirs describe_log_dirs DescribeLogDirsRequest;
+        DescribeProducers describe_producers DescribeProducersRequest;
+        DescribeQuorum describe_quorum DescribeQuorumRequest;
+        DescribeTopicPartitions describe_topic_partitions DescribeTopicPartitionsRequest;
+        DescribeTransactions describe_transactions DescribeTransactionsRequest;
+        DescribeUserScramCredentials describe_user_scram_credentials
+            DescribeUserScramCredentialsRequest;
+        ElectLeaders elect_leaders ElectLeadersRequest;
+        IncrementalAlterConfigs incremental_alter_configs IncrementalAlterConfigsRequest;
+        InitProducerId init_producer_id InitProducerIdRequest;
+        ListConfigResources list_config_resources ListConfigResourcesRequest;
+        ListPartitionReassignments list_partition_reassignments ListPartitionReassignmentsRequest;
+        ListTransactions list_transactions ListTransactionsRequest;
+        OffsetForLeaderEpoch offset_for_leader_epoch OffsetForLeaderEpochRequest;
+        UnregisterBroker unregister_broker UnregisterBrokerRequest;
+        UpdateFeatures update_features UpdateFeaturesRequest;
     }
 }
 

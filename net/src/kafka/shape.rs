@@ -42,6 +42,8 @@ pub enum Kind {
     Values(&'static Kind),
     /// The same, or null.
     NullableValues(&'static Kind),
+    /// A structure, or null.
+    NullableStruct(Shape),
 }
 
 impl Part {
@@ -111,5 +113,10 @@ fn walk_field(kind: Kind, reader: &mut Reader<'_>, version: i16) -> Result<(), W
             let count = reader.nullable_array("array", 1)?;
             (0..count.unwrap_or(0)).try_for_each(|_| walk_field(*kind, reader, version))
         }
+        // A byte before it says whether it is there.
+        Kind::NullableStruct(shape) => match reader.i8("structure")? {
+            ..0 => Ok(()),
+            _ => walk(shape, reader, version),
+        },
     }
 }

@@ -2,10 +2,14 @@
 //! and for the header's version.
 
 use super::api::{
-    alter_configs, api_versions, create_partitions, create_topics, delete_records, delete_topics,
-    describe_cluster, describe_configs, describe_log_dirs, fetch, incremental_alter_configs,
-    init_producer_id, list_config_resources, list_offsets, metadata, offset_for_leader_epoch,
-    produce,
+    alter_configs, alter_partition_reassignments, alter_replica_log_dirs, api_versions,
+    create_acls, create_partitions, create_topics, delete_acls, delete_records, delete_topics,
+    describe_acls, describe_client_quotas, describe_cluster, describe_configs, describe_log_dirs,
+    describe_producers, describe_quorum, describe_topic_partitions, describe_transactions,
+    describe_user_scram_credentials, elect_leaders, fetch, incremental_alter_configs,
+    init_producer_id, list_config_resources, list_offsets, list_partition_reassignments,
+    list_transactions, metadata, offset_for_leader_epoch, produce, unregister_broker,
+    update_features,
 };
 
 /// The APIs that are served, by Kafka's name and number.
@@ -26,13 +30,29 @@ pub enum ApiKey {
     DeleteRecords = 21,
     InitProducerId = 22,
     OffsetForLeaderEpoch = 23,
+    DescribeAcls = 29,
+    CreateAcls = 30,
+    DeleteAcls = 31,
     DescribeConfigs = 32,
     AlterConfigs = 33,
+    AlterReplicaLogDirs = 34,
     DescribeLogDirs = 35,
     CreatePartitions = 37,
+    ElectLeaders = 43,
     IncrementalAlterConfigs = 44,
+    AlterPartitionReassignments = 45,
+    ListPartitionReassignments = 46,
+    DescribeClientQuotas = 48,
+    DescribeUserScramCredentials = 50,
+    DescribeQuorum = 55,
+    UpdateFeatures = 57,
     DescribeCluster = 60,
+    DescribeProducers = 61,
+    UnregisterBroker = 64,
+    DescribeTransactions = 65,
+    ListTransactions = 66,
     ListConfigResources = 74,
+    DescribeTopicPartitions = 75,
 }
 
 /// One API's versions.
@@ -88,13 +108,29 @@ const SERVED: &[ApiRange] = &[
     delete_records::RANGE,
     init_producer_id::RANGE,
     offset_for_leader_epoch::RANGE,
+    describe_acls::RANGE,
+    create_acls::RANGE,
+    delete_acls::RANGE,
     describe_configs::RANGE,
     alter_configs::RANGE,
+    alter_replica_log_dirs::RANGE,
     describe_log_dirs::RANGE,
     create_partitions::RANGE,
+    elect_leaders::RANGE,
     incremental_alter_configs::RANGE,
+    alter_partition_reassignments::RANGE,
+    list_partition_reassignments::RANGE,
+    describe_client_quotas::RANGE,
+    describe_user_scram_credentials::RANGE,
+    describe_quorum::RANGE,
+    update_features::RANGE,
     describe_cluster::RANGE,
+    describe_producers::RANGE,
+    unregister_broker::RANGE,
+    describe_transactions::RANGE,
+    list_transactions::RANGE,
     list_config_resources::RANGE,
+    describe_topic_partitions::RANGE,
 ];
 
 /// Every API that is served, by rising key.
