@@ -12,7 +12,7 @@ use bytes::Bytes;
 use spate_storage::{
     commit::Fence,
     disk::{Clock, Disk, Flush, OpenMode, PAGE, standard::StandardDisk},
-    hash::Incarnation,
+    hash::{Incarnation, Incarnations},
     housekeeper::{ChoreReceiver, Housekeeper},
     journal::{
         fragment::{FRAGMENT_BYTES, Fragment, Kind},
@@ -179,6 +179,7 @@ impl Shard {
             shards: 1,
             store: config.clone(),
             accept_loss: false,
+            incarnations: Incarnations::default(),
         };
         let placement = |_| ShardId(0);
         let recovering = recover(&disk, &clock, &mut node, &known, placement, &options);

@@ -19,6 +19,7 @@ pub mod pool;
 pub mod producer;
 pub mod recovery;
 pub mod retention;
+pub mod sabotage;
 pub mod segment;
 pub mod space;
 pub mod store;

@@ -5,7 +5,7 @@ use crate::{
     batch::{BatchHeader, advance_sequence},
     types::{Offset, ProducerEpoch, ProducerId},
 };
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 /// How many batches of a producer are remembered: what Kafka's clients may have in flight with
 /// idempotence on (`max.in.flight.requests.per.connection` <= 5), so an unanswered one is always
@@ -79,7 +79,8 @@ pub enum SequenceError {
 /// The producers of one partition.
 #[derive(Clone, Debug, Default)]
 pub struct ProducerTable {
-    producers: HashMap<ProducerId, Producer>,
+    /// In order: what is written must not depend on where a hash happens to put a producer.
+    producers: BTreeMap<ProducerId, Producer>,
     /// All of them, in the order in which expiry looks at them.
     round: VecDeque<ProducerId>,
 }
@@ -214,7 +215,7 @@ impl ProducerTable {
         self.producers.is_empty()
     }
 
-    /// All producers, in no order.
+    /// All producers, by id.
     pub fn iter(&self) -> impl Iterator<Item = (ProducerId, &Producer)> {
         self.producers.iter().map(|(id, producer)| (*id, producer))
     }

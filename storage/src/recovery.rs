@@ -16,8 +16,10 @@ pub use error::{LostRange, RecoverError, RecoveryReport, TornTail};
 
 use crate::{
     disk::{Clock, Disk},
+    hash::Incarnations,
     journal::reader::{Damage, FoundJournal, Readable},
     node::{JournalSet, NodeFile},
+    sabotage::{self, Sabotage},
     store::{ShardState, StoreConfig},
     types::{ShardId, TopicId, TopicPartition},
 };
@@ -51,6 +53,8 @@ pub struct RecoverOptions {
     pub store: StoreConfig,
     /// Start although acknowledged records are lost; they stay unreadable (S19).
     pub accept_loss: bool,
+    /// For the files that the start makes.
+    pub incarnations: Incarnations,
 }
 
 /// What a start begins with.
@@ -93,6 +97,9 @@ pub async fn recover<D: Disk, C: Clock>(
     let fresh = sweep::next_set(disk, &options.store.data, set).await?;
     sweep::remove_other_sets(disk, &options.store.data, set).await?;
     let shards = rewrite::write_set(disk, fresh, walked, placement, options, &mut report).await?;
+    if sabotage::is(Sabotage::OldSetGoesEarly) {
+        sweep::remove_other_sets(disk, &options.store.data, fresh).await?;
+    }
     node.commit(disk, fresh).await?;
     sweep::sweep(
         disk,
@@ -151,6 +158,11 @@ fn replay_journal(
     } = readable;
     if let Some(damage) = lost.first()
         && !replay.accepts_loss()
+    {
+        return Err(corrupt(journal, damage));
+    }
+    if let Some(damage) = &torn
+        && sabotage::is(Sabotage::TornTakenForCorrupt)
     {
         return Err(corrupt(journal, damage));
     }

@@ -43,6 +43,7 @@ use crate::{
     journal::{FIRST_FILE, Journal, JournalState, row::KafkaSegment, row::Row},
     partition::{Log, Note, Partition},
     producer::{Producer, Verdict},
+    sabotage::{self, Sabotage},
     space::Level,
     types::{LeaderEpoch, Offset, ProducerId, ShardId, TopicId, TopicPartition},
 };
@@ -51,7 +52,7 @@ use operation::Operation;
 use signal::Signal;
 use std::{
     cell::{Cell, RefCell},
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashSet, VecDeque},
     rc::Rc,
     time::Duration,
 };
@@ -147,7 +148,8 @@ pub struct Store<D: Disk, C: Clock> {
     disk: D,
     clock: C,
     shard: ShardId,
-    partitions: RefCell<HashMap<TopicPartition, Rc<Partition<D>>>>,
+    /// In order: what is written must not depend on where a hash happens to put a partition.
+    partitions: RefCell<BTreeMap<TopicPartition, Rc<Partition<D>>>>,
     first_file: JournalState,
     journal: RefCell<Journal<D>>,
     queues: RefCell<Queues<D>>,
@@ -244,12 +246,16 @@ impl<D: Disk, C: Clock> Store<D, C> {
             && let Verdict::Duplicate(sent) = log.producers.check(&header)?
         {
             self.count(|counters| counters.duplicates += 1);
+            let end = match sabotage::is(Sabotage::DuplicateAnsweredEarly) {
+                true => log.start,
+                false => sent.last.next(),
+            };
             return Ok(Appended {
                 base_offset: sent.base,
                 last_offset: sent.last,
                 log_append_time: Some(sent.timestamp),
                 log_start: log.start,
-                commit: Commit::new(partition.progress.clone(), sent.last.next()),
+                commit: Commit::new(partition.progress.clone(), end),
             });
         }
         self.admit(size_bytes, how.is_internal)?;

@@ -13,8 +13,8 @@ use spate_storage::{
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
 const PARTITIONS: u64 = 8;
-/// Histories in the normal run.
-const HISTORIES: u64 = 200;
+/// Histories in the normal run; those of `storm` go much further.
+const HISTORIES: u64 = 40;
 
 /// A client's append on its way: noted once its commit says so.
 fn follow(

@@ -6,6 +6,7 @@ mod core;
 
 use core::{Node, Sent, Start, Told, data, encode, recover_on, sent, stamp, start, tp};
 use spate_storage::{
+    batch::batches,
     disk::{
         Disk,
         simulated::{Crash, Fault, Operation, SimulatedDisk, Simulation},
@@ -151,6 +152,41 @@ fn lookup_by_time_outlives_the_files_it_began_with() {
         let found = async move { looks.offset_at_timestamp(tp(0), 1000).await };
         let found = node.sim.block_on(found).unwrap().unwrap();
         assert_eq!(found.offset, Offset(170));
+    }
+}
+
+/// A read went on behind files that had gone below a log's moving start, and gave batches of before
+/// and after them as if they followed one another.
+#[test]
+fn read_ends_where_the_start_has_overtaken_it() {
+    for micros in (0..6000).step_by(200) {
+        let node = Node::start(Simulation::new(micros), &start(1));
+        let how = Stamp {
+            segment_bytes: 20_000,
+            ..stamp(0)
+        };
+        for n in 0..60 {
+            let append = node.stores[0].append(tp(0), &encode(&sent(5000, n)), how);
+            let commit = append.unwrap().commit;
+            node.sim
+                .block_on(async move { commit.wait().await })
+                .unwrap();
+        }
+        node.run_for(1000);
+        let node = Node::start(node.crash(Crash::Power), &start(1));
+        let (reads, moves) = (Rc::clone(&node.stores[0]), Rc::clone(&node.stores[0]));
+        let read = async move { reads.read(tp(0), Offset(0), 1 << 20, true).await };
+        let read = node.sim.spawn(read);
+        node.sim.run_for(Duration::from_micros(micros));
+        let moved = async move { moves.advance_start(tp(0), Offset(50)).await };
+        node.sim.block_on(moved).unwrap();
+        let Ok(data) = node.sim.block_on(read) else {
+            continue;
+        };
+        let bytes = data.slices.concat();
+        let found: Vec<i64> = batches(&bytes).map(|(header, _)| header.base.0).collect();
+        let expected: Vec<i64> = (0..found.len() as i64).collect();
+        assert_eq!(found, expected);
     }
 }
 

@@ -10,7 +10,7 @@ use spate_storage::{
     batch::batches,
     commit::Fence,
     disk::{Clock, standard::StandardDisk},
-    hash::Incarnation,
+    hash::{Incarnation, Incarnations},
     housekeeper::Keeper,
     node::{ClusterId, JournalSet, NodeFile, NodeId, NodeState},
     recovery::{KnownTopics, RecoverOptions, recover},
@@ -87,6 +87,7 @@ async fn open(data: &Path) -> Shard {
         shards: 1,
         store: store.clone(),
         accept_loss: false,
+        incarnations: Incarnations::default(),
     };
     let recovered = recover(&disk, &clock, &mut node, &known, |_| ShardId(0), &options).await;
     let state = recovered.unwrap().shards.remove(0);

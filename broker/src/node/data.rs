@@ -12,6 +12,7 @@ use futures_util::FutureExt;
 use spate_storage::{
     commit::Fence,
     disk::standard::{StandardClock, StandardDisk, space_now},
+    hash::Incarnations,
     lock::{DataLock, LockError},
     metadata_log::RecordLogError,
     node::{ClusterId, JournalSet, NodeError, NodeFile, NodeId, NodeState, NotANodeId},
@@ -195,6 +196,7 @@ async fn recover_logs(
         shards,
         store,
         accept_loss: config.accept_loss,
+        incarnations: Incarnations::default(),
     };
     let placement = |partition| shard_of(partition, shards);
     let clock = StandardClock::new();

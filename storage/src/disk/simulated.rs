@@ -22,7 +22,7 @@ use std::{
 };
 
 pub use executor::{Crash, Joined, Simulation, Spawner};
-pub use fault::{Fault, Operation};
+pub use fault::{Effect, Fault, Operation};
 
 use self::world::{Completion, World};
 use super::{Clock, Disk, Flush, OpenMode, PAGE, aligned::AlignedBuf};
@@ -62,6 +62,25 @@ impl SimulatedDisk {
     /// Lets files of at most that many bytes in sum be created: more is ENOSPC.
     pub fn limit_space(&self, bytes: u64) {
         self.world.borrow_mut().space_bytes = bytes;
+    }
+
+    /// Forgets the faults that were asked for and lifts the limit of space.
+    pub fn heal(&self) {
+        let mut world = self.world.borrow_mut();
+        world.faults.clear();
+        world.space_bytes = u64::MAX;
+    }
+
+    /// Whether every fault that was asked for has come.
+    #[must_use]
+    pub fn is_harmed(&self) -> bool {
+        let world = self.world.borrow();
+        world.faults.iter().all(|fault| fault.times == 0)
+    }
+
+    /// Makes every operation take so many times as long.
+    pub fn slow_down(&self, factor: u32) {
+        self.world.borrow_mut().slowness = factor.max(1);
     }
 
     /// Flips one bit of what is stored, at once and durably.

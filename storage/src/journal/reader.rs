@@ -19,6 +19,7 @@ use crate::{
     disk::{Disk, OpenMode, PAGE},
     hash::Incarnation,
     pool::{FileHead, FileKind, HeadError},
+    sabotage::{self, Sabotage},
 };
 use bytes::Bytes;
 use std::{
@@ -246,7 +247,7 @@ impl FoundJournal {
             };
             let damage = self.damage(expected, frames.last());
             let is_durable = later.any(|frame| frame.head.durable_through >= expected);
-            if !is_durable {
+            if !is_durable || sabotage::is(Sabotage::RecoveryStopsEarly) {
                 return Some(Readable {
                     first,
                     frames,

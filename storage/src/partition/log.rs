@@ -15,6 +15,7 @@ use crate::{
         switch::Switch,
     },
     producer::ProducerTable,
+    sabotage::{self, Sabotage},
     segment::BlockEntry,
     types::{Offset, Position, TopicPartition},
 };
@@ -232,7 +233,10 @@ impl<D: Disk> Log<D> {
             rolls,
             files: self.segments.slots.iter().map(|slot| slot.row).collect(),
             epochs: self.epochs.clone(),
-            producers: self.producers.clone(),
+            producers: match sabotage::is(Sabotage::RowsWithoutProducers) {
+                true => ProducerTable::default(),
+                false => self.producers.clone(),
+            },
             unreadable: self.unreadable.clone(),
         };
         // As with the start. The new files are flushed and the old ones stay until it is durable,

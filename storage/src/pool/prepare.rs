@@ -10,6 +10,7 @@ use super::{FileHead, FileKind, PreparedFile};
 use crate::{
     disk::{Disk, Flush, OpenMode, PAGE},
     hash::Incarnation,
+    sabotage::{self, Sabotage},
 };
 
 /// Zeros are written in pieces of this size: large enough for a disk's full speed, and a shard's
@@ -148,6 +149,9 @@ pub async fn place<D: Disk>(disk: &D, source: &Path, target: &Path) -> io::Resul
     let target_dir = target.parent().unwrap_or(Path::new("."));
     disk.create_dir(target_dir).await?;
     disk.rename(source, target).await?;
+    if sabotage::is(Sabotage::NameUnflushed) {
+        return Ok(());
+    }
     // The target first: between the two the file must have at least one name.
     disk.sync_dir(target_dir).await?;
     if source_dir != target_dir {

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     batch::batches,
     disk::{Disk, Flush, OpenMode, PAGE},
-    hash::{ChainHash, Incarnation},
+    hash::ChainHash,
     journal::{
         FIRST_FILE, JournalState, file_path,
         fragment::{Fragment, Kind},
@@ -23,8 +23,9 @@ use crate::{
     node::JournalSet,
     partition::Log,
     pool::{self, FileHead, FileKind, Filling},
+    sabotage::{self, Sabotage},
     segment::{SegmentFile, partition_dir},
-    store::{RecoveredPartition, ShardState, StoreConfig, block_payload_bytes, fill_block},
+    store::{RecoveredPartition, ShardState, block_payload_bytes, fill_block},
     types::{Offset, ShardId, TopicPartition},
 };
 use bytes::Bytes;
@@ -89,7 +90,7 @@ pub(super) async fn write_set<D: Disk>(
         let kept = seal_excess(disk, partitions, options, report).await?;
         let dir = dir.join(shard.to_string());
         disk.create_dir(&dir).await.map_err(io_at(&dir))?;
-        let journal = write_journal(disk, &dir, &kept, &options.store).await?;
+        let journal = write_journal(disk, &dir, &kept, options).await?;
         shards.push(ShardState {
             shard,
             journal,
@@ -131,7 +132,7 @@ async fn seal_excess<D: Disk>(
             report.sealed_partitions += 1;
         }
         for tail in std::mem::take(&mut walked.tails) {
-            seal_tail(disk, &mut walked, &tail, store).await?;
+            seal_tail(disk, &mut walked, &tail, options).await?;
         }
         let (tp, mut row) = (walked.tp, walked.row);
         row.flushed = last
@@ -148,14 +149,14 @@ async fn seal_tail<D: Disk>(
     disk: &D,
     walked: &mut Walked,
     tail: &Tail,
-    store: &StoreConfig,
+    options: &RecoverOptions,
 ) -> Result<(), RecoverError> {
     let row = Row {
         flushed: (tail.base, tail.chain),
         ..walked.row.clone()
     };
     let mut log: Log<D> = Log::from_row(&row);
-    let full = block_payload_bytes(store.block_bytes);
+    let full = block_payload_bytes(options.store.block_bytes);
     log.restore(&tail.bytes, &row.rolls, FIRST_FILE, full);
     log.freeze();
     let mut file: Option<Rc<SegmentFile<D>>> = None;
@@ -171,7 +172,7 @@ async fn seal_tail<D: Disk>(
                     &mut log,
                     walked.tp,
                     (base, held.block.base, len),
-                    store,
+                    options,
                 )
                 .await?
             }
@@ -199,18 +200,18 @@ async fn new_file<D: Disk>(
     log: &mut Log<D>,
     tp: TopicPartition,
     (base, first, block_bytes): (Offset, Offset, usize),
-    store: &StoreConfig,
+    options: &RecoverOptions,
 ) -> Result<Rc<SegmentFile<D>>, RecoverError> {
     let class = log.segments.next_class(base, block_bytes);
     let class = class.expect("a batch is capped to fit the largest segment file");
-    let pool = store.data.join("pool").join(class.to_string());
-    let incarnation = Incarnation::random();
+    let pool = options.store.data.join("pool").join(class.to_string());
+    let incarnation = options.incarnations.next();
     let kind = FileKind::Segment;
     let filling = Filling::Allocated;
     let prepared = pool::prepare(disk, &pool, kind, class.bytes(), filling, incarnation).await;
     let mut prepared = prepared.map_err(io_at(&pool))?;
     let name = log.segments.next_name(base);
-    let target = partition_dir(&store.data, tp).join(name.to_string());
+    let target = partition_dir(&options.store.data, tp).join(name.to_string());
     pool::place(disk, &prepared.path, &target)
         .await
         .map_err(io_at(&target))?;
@@ -231,16 +232,16 @@ async fn write_journal<D: Disk>(
     disk: &D,
     dir: &Path,
     partitions: &[RecoveredPartition],
-    store: &StoreConfig,
+    options: &RecoverOptions,
 ) -> Result<JournalState, RecoverError> {
     let frames = frames_of(partitions);
     let lens = frames
         .iter()
         .map(|frame| frame_len(frame.parts.len(), frame.payload_bytes));
     let content: usize = lens.sum();
-    let room = FIRST_ROOM_BYTES.min(store.journal_file_bytes);
+    let room = FIRST_ROOM_BYTES.min(options.store.journal_file_bytes);
     let len = (2 * PAGE + content) as u64 + room;
-    let incarnation = Incarnation::random();
+    let incarnation = options.incarnations.next();
     let path = file_path(dir, 0);
     let kind = FileKind::Journal;
     let head = FileHead {
@@ -270,7 +271,9 @@ async fn write_journal<D: Disk>(
         .await
         .map_err(io_at(&path))?;
     // Nobody reads the set before that, so one flush covers everything.
-    disk.sync(&file).await.map_err(io_at(&path))?;
+    if !sabotage::is(Sabotage::SetUnflushed) {
+        disk.sync(&file).await.map_err(io_at(&path))?;
+    }
     disk.sync_dir(dir).await.map_err(io_at(dir))?;
     Ok(state)
 }

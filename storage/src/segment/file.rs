@@ -19,6 +19,7 @@ use crate::{
     disk::{Disk, Flush, OpenMode, PAGE},
     hash::Incarnation,
     pool::{self, FileKind, HeadError, PreparedFile},
+    sabotage::{self, Sabotage},
     types::{Offset, Position, TopicPartition},
 };
 
@@ -463,9 +464,10 @@ async fn opened<D: Disk>(
 ) -> Result<(D::File, PreparedFile), SegmentError> {
     let file = disk.open(path, mode).await.map_err(at(path, Position(0)))?;
     let (kind, path) = (FileKind::Segment, path.to_owned());
+    let ignored = sabotage::is(Sabotage::IncarnationIgnored);
     match pool::read_head(disk, &file).await {
         Err(error) => Err(SegmentError::Head { path, error }),
-        Ok(head) if head.incarnation != incarnation => {
+        Ok(head) if head.incarnation != incarnation && !ignored => {
             let (expected, found) = (incarnation, head.incarnation);
             Err(SegmentError::Incarnation {
                 path,

@@ -14,6 +14,7 @@ use crate::{
         frame::{FrameHead, FrameWriter, Sequence, frame_len},
     },
     partition::{Fresh, Note, Partition},
+    sabotage::{self, Sabotage},
     types::{Offset, TopicId},
 };
 use std::rc::Rc;
@@ -286,6 +287,10 @@ impl<D: Disk, C: Clock> Store<D, C> {
         self.note_departure(&mut journal, flight, draft.fragments, len);
         let write = self.write_frame(handle, sequence, position, buf);
         self.begun.borrow_mut().push(write);
+        drop(journal);
+        if sabotage::is(Sabotage::JournalReusedEarly) {
+            self.free_files(oldest_needed);
+        }
     }
 
     /// The journal and the clock as they are once the frame is on its way.
@@ -317,8 +322,12 @@ impl<D: Disk, C: Clock> Store<D, C> {
         buf: D::Buf,
     ) -> Operation<D> {
         let disk = self.disk.clone();
+        let flush = match sabotage::is(Sabotage::FrameUnflushed) {
+            true => Flush::No,
+            false => Flush::Data,
+        };
         Box::pin(async move {
-            let (result, buf) = disk.write(&file, position, buf, Flush::Data).await;
+            let (result, buf) = disk.write(&file, position, buf, flush).await;
             Completion::Frame {
                 sequence,
                 position,

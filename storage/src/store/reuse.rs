@@ -11,6 +11,7 @@ use crate::{
         frame::Sequence,
     },
     partition::{Note, Partition},
+    sabotage::{self, Sabotage},
     types::{Offset, TopicId, TopicPartition},
 };
 use std::rc::Rc;
@@ -72,7 +73,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
     /// nothing moves: recovery could not begin there.
     pub(super) fn oldest_needed(&self, journal: &mut Journal<D>) -> Sequence {
         let is_head_open = self.queues.borrow().is_head_open;
-        if !is_head_open {
+        if !is_head_open || sabotage::is(Sabotage::RowsIncomplete) {
             journal.needed = journal.oldest_needed();
         }
         journal.needed

@@ -17,6 +17,7 @@ use crate::{
     },
     partition::{Direct, Log, Note, Partition},
     pool::SizeClass,
+    sabotage::{self, Sabotage},
     segment::{SegmentFile, index_len},
     types::{Offset, Position, TopicPartition},
 };
@@ -131,8 +132,12 @@ impl<D: Disk, C: Clock> Store<D, C> {
     ) {
         let disk = self.disk.clone();
         let position = position.0;
+        let flush = match sabotage::is(Sabotage::SealUnflushed) {
+            true => Flush::No,
+            false => Flush::Data,
+        };
         self.begun.borrow_mut().push(Box::pin(async move {
-            let (result, buf) = disk.write(file.file(), position, buf, Flush::Data).await;
+            let (result, buf) = disk.write(file.file(), position, buf, flush).await;
             Completion::Segment(SegmentWrite {
                 partition,
                 file,

@@ -10,6 +10,7 @@ use crate::{
     housekeeper::Job,
     journal::{Flight, Touched, fragment::Kind, frame::Sequence},
     partition::{Partition, Unneeded},
+    sabotage::{self, Sabotage},
     types::Offset,
 };
 use bytes::Bytes;
@@ -135,7 +136,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
         self.cache_written(&log, &file, blocks, position, buf);
         let is_both = log.direct.as_mut().map(|direct| {
             direct.is_written = true;
-            direct.is_announced
+            direct.is_announced || sabotage::is(Sabotage::DirectUnannounced)
         });
         drop(log);
         match is_both {

@@ -11,6 +11,7 @@ use crate::{
     },
     partition::{Log, NextStart, Note, Partition},
     retention::{Ends, Retention, Retired, start_after},
+    sabotage::{self, Sabotage},
     types::{Offset, TopicPartition},
 };
 use std::{future::poll_fn, rc::Rc, task::Poll};
@@ -94,6 +95,9 @@ impl<D: Disk, C: Clock> Store<D, C> {
             clears,
             sequence: None,
         });
+        if sabotage::is(Sabotage::StartActedOnEarly) {
+            log.start = start;
+        }
         let mut fragment = Fragment::plain(Kind::Start, partition.tp, start, boundary.0);
         fragment.chain_after = boundary.1;
         log.notes.push(Note {

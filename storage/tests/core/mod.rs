@@ -11,7 +11,7 @@ use spate_storage::{
     commit::Fence,
     disk::Disk,
     disk::simulated::{Crash, SimulatedClock, SimulatedDisk, Simulation},
-    hash::Incarnation,
+    hash::{Incarnation, Incarnations},
     housekeeper::{Chores, Job, Keeper},
     node::{ClusterId, JournalSet, NodeFile, NodeId, NodeState},
     recovery::{KnownTopics, RecoverError, RecoverOptions, Recovered, RecoveryReport, recover},
@@ -201,6 +201,7 @@ pub async fn recover_on(
         shards,
         store: how.config,
         accept_loss: how.accept_loss,
+        incarnations: Incarnations::default(),
     };
     let placement = |tp| place(tp, shards);
     recover(&disk, &clock, &mut node, &how.known, placement, &options).await

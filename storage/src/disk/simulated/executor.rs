@@ -192,8 +192,38 @@ impl Simulation {
         self.world.borrow_mut().advance_to(end);
     }
 
+    /// Lets at most `count` more steps happen, so that a crash can be put behind any one of them.
+    pub fn limit_turns(&self, count: u64) {
+        let mut world = self.world.borrow_mut();
+        world.turns_limit = world.turns_taken.saturating_add(count);
+    }
+
+    /// Steps so far: turns of tasks, and events.
+    #[must_use]
+    pub fn turns_taken(&self) -> u64 {
+        self.world.borrow().turns_taken
+    }
+
+    /// Whether the limit was reached: nothing moves any more but to crash.
+    #[must_use]
+    pub fn is_out_of_turns(&self) -> bool {
+        let world = self.world.borrow();
+        world.turns_taken >= world.turns_limit
+    }
+
     /// One task's turn, or else one event not after `end`. False when there is neither.
     fn turn(&self, end: Duration) -> bool {
+        if self.is_out_of_turns() {
+            return false;
+        }
+        if !self.step(end) {
+            return false;
+        }
+        self.world.borrow_mut().turns_taken += 1;
+        true
+    }
+
+    fn step(&self, end: Duration) -> bool {
         let Some(id) = self.pick_ready() else {
             let Some(waker) = self.world.borrow_mut().step(end) else {
                 return false;

@@ -30,9 +30,26 @@ pub struct Fault {
     pub skip: u64,
     /// How many then fail; `u64::MAX` for all.
     pub times: u64,
-    /// The error number, such as `EIO` (5) or `ENOSPC` (28); nothing for a read that succeeds with
-    /// one flipped bit.
-    pub errno: Option<i32>,
+    /// What they do instead.
+    pub effect: Effect,
+}
+
+/// How an operation goes wrong. Only the first is an error that anyone is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Effect {
+    /// It fails with an error number, such as `EIO` (5) or `ENOSPC` (28); a write leaves any part
+    /// of itself.
+    Errno(i32),
+    /// A read comes with one flipped bit.
+    FlippedBit,
+    /// A read comes with one page as it was before it was last written.
+    Stale,
+    /// A write reports success, flushed or not, and none of it is there.
+    Lost,
+    /// A write reports success, and only its first pages are there.
+    Cut,
+    /// A write reports success and went to other pages of the same file, which held something.
+    Misdirected,
 }
 
 impl Fault {
@@ -45,7 +62,7 @@ impl Fault {
             path_part,
             skip: 0,
             times: 1,
-            errno: Some(errno),
+            effect: Effect::Errno(errno),
         }
     }
 
@@ -58,7 +75,7 @@ impl Fault {
             path_part,
             skip: 0,
             times: 1,
-            errno: None,
+            effect: Effect::FlippedBit,
         }
     }
 

@@ -14,6 +14,17 @@ type Bytes = Rc<[u8; PAGE]>;
 #[derive(Clone)]
 struct Page {
     versions: Vec<(u64, Bytes)>,
+    /// What the last write replaced, if a flush has dropped it: what a stale read gives.
+    former: Option<Bytes>,
+}
+
+impl Page {
+    /// Drops the oldest versions but so many as are left from index `kept` on.
+    fn settle(&mut self, kept: usize) {
+        if let Some((_, bytes)) = self.versions.drain(..kept).next_back() {
+            self.former = Some(bytes);
+        }
+    }
 }
 
 /// A file's contents; pages never written are zeros.
@@ -53,12 +64,40 @@ impl Inode {
         }
     }
 
+    /// The pages of a range whose contents before their last write are still known.
+    pub(super) fn former_pages(&self, position: u64, len: usize) -> Vec<u64> {
+        let pages = position / PAGE as u64..(position + len as u64) / PAGE as u64;
+        let known = self
+            .pages
+            .range(pages)
+            .filter(|(_, page)| page.former.is_some());
+        known.map(|(number, _)| *number).collect()
+    }
+
+    /// Puts what page `number` held before its last write into a read of `position`.
+    pub(super) fn read_former(&self, number: u64, position: u64, out: &mut [u8]) {
+        let at = (number * PAGE as u64 - position) as usize;
+        if let Some(former) = self
+            .pages
+            .get(&number)
+            .and_then(|page| page.former.as_ref())
+        {
+            out[at..at + PAGE].copy_from_slice(&former[..]);
+        }
+    }
+
+    /// The numbers of pages that were ever written.
+    pub(super) fn written_pages(&self) -> impl Iterator<Item = u64> {
+        self.pages.keys().copied()
+    }
+
     /// Writes one page, in memory only. Whoever grows the file grows it here, as real files do.
     pub(super) fn write_page(&mut self, number: u64, order: u64, bytes: &[u8]) {
         let mut copy = [0; PAGE];
         copy.copy_from_slice(bytes);
         let zeros = || Page {
             versions: vec![(0, Rc::new([0; PAGE]))],
+            former: None,
         };
         let page = self.pages.entry(number).or_insert_with(zeros);
         page.versions.push((order, Rc::new(copy)));
@@ -73,7 +112,7 @@ impl Inode {
     pub(super) fn flush_page(&mut self, number: u64) {
         self.len_durable = true;
         if let Some(page) = self.pages.get_mut(&number) {
-            page.versions.drain(..page.versions.len() - 1);
+            page.settle(page.versions.len() - 1);
         }
     }
 
@@ -82,7 +121,7 @@ impl Inode {
         self.len_durable = true;
         for page in self.pages.values_mut() {
             let written = page.versions.partition_point(|(at, _)| *at < order);
-            page.versions.drain(..written.saturating_sub(1));
+            page.settle(written.saturating_sub(1));
         }
     }
 
@@ -119,7 +158,7 @@ impl Inode {
     pub(super) fn settle(&mut self) {
         self.len_durable = true;
         for page in self.pages.values_mut() {
-            page.versions.drain(..page.versions.len() - 1);
+            page.settle(page.versions.len() - 1);
             page.versions[0].0 = 0;
         }
     }

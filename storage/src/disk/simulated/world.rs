@@ -15,7 +15,7 @@ use std::{
 
 use super::{
     Operation,
-    fault::Fault,
+    fault::{Effect, Fault},
     namespace::{Namespace, Node},
     pages::Inode,
 };
@@ -51,7 +51,7 @@ impl Dice {
     }
 }
 
-type Effect = Box<dyn FnOnce(&mut World) -> Option<Waker>>;
+type Event = Box<dyn FnOnce(&mut World) -> Option<Waker>>;
 
 /// A write that was submitted and has not completed: a crash may leave any part of it.
 #[derive(Clone)]
@@ -67,12 +67,16 @@ pub(super) struct World {
     now_ns: u64,
     /// Orders versions of pages and names, and breaks ties between events.
     order: u64,
-    events: BTreeMap<(u64, u64), Effect>,
+    events: BTreeMap<(u64, u64), Event>,
     pub(super) names: Namespace,
     pub(super) files: BTreeMap<u64, Inode>,
     writes: BTreeMap<u64, WriteUnderWay>,
     pub(super) faults: Vec<Fault>,
     pub(super) space_bytes: u64,
+    pub(super) slowness: u32,
+    /// Steps of this machine so far, and how many it may take.
+    pub(super) turns_taken: u64,
+    pub(super) turns_limit: u64,
     trace: ChainHash,
 }
 
@@ -111,6 +115,9 @@ impl World {
             writes: BTreeMap::new(),
             faults: Vec::new(),
             space_bytes: u64::MAX,
+            slowness: 1,
+            turns_taken: 0,
+            turns_limit: u64::MAX,
             trace: ChainHash::START,
         }
     }
@@ -162,7 +169,7 @@ impl World {
             waker: None,
         }));
         let completed = Rc::clone(&slot);
-        let effect: Effect = Box::new(move |world| {
+        let effect: Event = Box::new(move |world| {
             let result = apply(world);
             let mut slot = completed.borrow_mut();
             slot.result = Some(result);
@@ -178,7 +185,8 @@ impl World {
     /// 20 us to 2 ms, and one in fifty up to 50 ms: disks have their moments.
     fn latency(&mut self) -> Duration {
         let limit_us = if self.dice.one_in(50) { 50_000 } else { 2_000 };
-        Duration::from_nanos(20_000 + self.dice.below(limit_us * 1_000))
+        let took = Duration::from_nanos(20_000 + self.dice.below(limit_us * 1_000));
+        took * self.slowness
     }
 
     /// Lets the next event happen, if there is one not after `end`.
@@ -204,9 +212,9 @@ impl World {
     }
 
     fn failing(&mut self, operation: Operation, path: &Path) -> io::Result<()> {
-        match self.fault(operation, path).and_then(|fault| fault.errno) {
-            Some(errno) => Err(io::Error::from_raw_os_error(errno)),
-            None => Ok(()),
+        match self.fault(operation, path).map(|fault| fault.effect) {
+            Some(Effect::Errno(errno)) => Err(io::Error::from_raw_os_error(errno)),
+            _ => Ok(()),
         }
     }
 
@@ -245,8 +253,8 @@ impl World {
         position: u64,
         out: &mut [u8],
     ) -> io::Result<()> {
-        let fault = self.fault(Operation::Read, path);
-        if let Some(errno) = fault.as_ref().and_then(|fault| fault.errno) {
+        let effect = self.fault(Operation::Read, path).map(|fault| fault.effect);
+        if let Some(Effect::Errno(errno)) = effect {
             return Err(io::Error::from_raw_os_error(errno));
         }
         let file = self.files.get(&inode).ok_or(io::ErrorKind::NotFound)?;
@@ -254,7 +262,14 @@ impl World {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         file.read(position, out);
-        if fault.is_some() {
+        if effect == Some(Effect::Stale) {
+            let pages = file.former_pages(position, out.len());
+            if !pages.is_empty() {
+                let page = *self.dice.pick(&pages);
+                file.read_former(page, position, out);
+            }
+        }
+        if effect == Some(Effect::FlippedBit) {
             let at = self.dice.below(out.len() as u64) as usize;
             out[at] ^= 1 << self.dice.below(8);
         }
@@ -277,13 +292,19 @@ impl World {
     }
 
     pub(super) fn finish_write(&mut self, id: u64, path: &Path, flush: Flush) -> io::Result<()> {
-        let failed = self.failing(Operation::Write, path);
-        let Some(write) = self.writes.remove(&id) else {
+        let effect = self.fault(Operation::Write, path).map(|fault| fault.effect);
+        let Some(mut write) = self.writes.remove(&id) else {
             return Ok(());
         };
-        if failed.is_err() {
-            self.land_partly(&write);
-            return failed;
+        match effect {
+            Some(Effect::Errno(errno)) => {
+                self.land_partly(&write);
+                return Err(io::Error::from_raw_os_error(errno));
+            }
+            Some(Effect::Lost) => return Ok(()),
+            Some(Effect::Cut) => write.bytes.truncate(write.bytes.len() / PAGE / 2 * PAGE),
+            Some(Effect::Misdirected) => self.misdirect(&mut write),
+            _ => {}
         }
         let order = self.next_order();
         let file = self
@@ -298,6 +319,27 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Sends the write to other pages that were written before, if the file has any.
+    fn misdirect(&mut self, write: &mut WriteUnderWay) {
+        let own = write.position / PAGE as u64;
+        let pages = (write.bytes.len() / PAGE) as u64;
+        let Some(file) = self.files.get(&write.inode) else {
+            return;
+        };
+        let other: Vec<u64> = file
+            .written_pages()
+            .filter(|page| !(own..own + pages).contains(page))
+            .collect();
+        let len = file.len();
+        if other.is_empty() {
+            write.bytes.clear();
+        } else {
+            write.position = *self.dice.pick(&other) * PAGE as u64;
+            let room = len.saturating_sub(write.position) as usize;
+            write.bytes.truncate(room / PAGE * PAGE);
+        }
     }
 
     /// Any of the write's pages become visible; none of them is durable.
@@ -388,7 +430,7 @@ impl World {
         for write in writes.into_values() {
             let at = next.now_ns + next.dice.below(3_000_000_000);
             let key = (at, next.next_order());
-            let land: Effect = Box::new(move |world| {
+            let land: Event = Box::new(move |world| {
                 world.land_partly(&write);
                 None
             });
@@ -409,6 +451,9 @@ impl World {
             writes: BTreeMap::new(),
             faults: Vec::new(),
             space_bytes: self.space_bytes,
+            slowness: 1,
+            turns_taken: 0,
+            turns_limit: u64::MAX,
             trace: self.trace,
         }
     }

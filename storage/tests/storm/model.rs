@@ -1,0 +1,235 @@
+//! What clients were told, and so what must be true after any crash: the model against which every
+//! answer and every log is compared. It knows nothing of how storage works.
+//!
+//! A batch goes through three states: *sent* (an append was answered with an offset, nothing was
+//! promised), *promised* (its commit came, or a reader saw it), and, for what lies below the log's
+//! start, *let go*. A sent batch may be gone after a crash, but only together with all behind it.
+
+use super::batch::Batch;
+use spate_storage::{
+    batch::{BatchHeader, batches},
+    store::Bounds,
+    types::{Offset, TopicId, TopicPartition},
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A batch at its offset.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    pub batch: Batch,
+    pub leader_epoch: i32,
+}
+
+/// One partition.
+#[derive(Default, Debug)]
+pub struct Log {
+    entries: BTreeMap<i64, Entry>,
+    /// Everything below was promised.
+    promised_end: i64,
+    /// Where the next batch goes.
+    end: i64,
+    /// Where the log begins, as the last answered move of its start said; and the furthest asked.
+    start_told: i64,
+    start_asked: i64,
+}
+
+/// Everything.
+#[derive(Default, Debug)]
+pub struct Model {
+    logs: BTreeMap<TopicPartition, Log>,
+    pub topics: BTreeSet<TopicId>,
+    pub deleted: BTreeSet<TopicId>,
+    /// Damage was done on purpose: errors are answers too, wrong bytes and silence are not.
+    pub is_damaged: bool,
+    /// A start went on without records, as it was allowed to: how many is its report's matter.
+    pub has_accepted_loss: bool,
+    pub promises: u64,
+}
+
+/// What went wrong, for the one who reads the seed's last line.
+pub type Verdict = Result<(), String>;
+
+impl Log {
+    pub fn end_of(base: i64, batch: &Batch) -> i64 {
+        base + batch.span()
+    }
+
+    /// The entry that holds `offset`.
+    fn at(&self, offset: i64) -> Option<(i64, &Entry)> {
+        let (base, entry) = self.entries.range(..=offset).next_back()?;
+        (Log::end_of(*base, &entry.batch) > offset).then_some((*base, entry))
+    }
+
+    /// Where a walk that found `offset` unreadable may go on.
+    pub fn after(&self, offset: i64) -> i64 {
+        self.at(offset)
+            .map_or(offset + 1, |(base, entry)| Log::end_of(base, &entry.batch))
+    }
+}
+
+impl Model {
+    pub fn log(&mut self, tp: TopicPartition) -> &mut Log {
+        self.logs.entry(tp).or_default()
+    }
+
+    /// The partitions of topics that exist, with batches.
+    pub fn partitions(&self) -> Vec<TopicPartition> {
+        let exists = |tp: &&TopicPartition| self.topics.contains(&tp.topic);
+        self.logs.keys().filter(exists).copied().collect()
+    }
+
+    pub fn delete(&mut self, topic: TopicId) {
+        self.topics.remove(&topic);
+        self.deleted.insert(topic);
+    }
+
+    /// An append was answered.
+    pub fn sent(&mut self, tp: TopicPartition, base: Offset, entry: Entry) -> Verdict {
+        let log = self.logs.entry(tp).or_default();
+        let batch = entry.batch;
+        let earlier = log
+            .entries
+            .iter()
+            .find(|(_, known)| batch.producer >= 0 && known.batch.is_resend_of(&batch));
+        if let Some((at, _)) = earlier {
+            if *at == base.0 {
+                return Ok(());
+            }
+            return Err(format!(
+                "{tp}: batch {batch:?} is at {at}, and was appended again at {base}"
+            ));
+        }
+        if base.0 < log.start_told {
+            // A resend of what was let go: its place is not known any more.
+            return Ok(());
+        }
+        if base.0 != log.end {
+            let end = log.end;
+            return Err(format!(
+                "{tp}: {batch:?} was given {base}, the log ends at {end}"
+            ));
+        }
+        log.end = Log::end_of(base.0, &batch);
+        log.entries.insert(base.0, entry);
+        Ok(())
+    }
+
+    /// A commit came, or a reader saw the batches below `end`.
+    pub fn promised(&mut self, tp: TopicPartition, end: i64) -> Verdict {
+        self.promises += 1;
+        let log = self.log(tp);
+        if end > log.end {
+            let known = log.end;
+            return Err(format!("{tp}: durable to {end}, but it ends at {known}"));
+        }
+        log.promised_end = log.promised_end.max(end);
+        Ok(())
+    }
+
+    pub fn start_asked(&mut self, tp: TopicPartition, start: i64) {
+        let log = self.log(tp);
+        log.start_asked = log.start_asked.max(start);
+    }
+
+    pub fn start_told(&mut self, tp: TopicPartition, start: Offset) -> Verdict {
+        let log = self.log(tp);
+        if start.0 > log.start_asked {
+            let asked = log.start_asked;
+            return Err(format!(
+                "{tp}: begins at {start}, though only {asked} was asked for"
+            ));
+        }
+        log.start_told = log.start_told.max(start.0);
+        Ok(())
+    }
+
+    /// The ends that a log shows; what they show is promised from then on.
+    pub fn bounds(&mut self, tp: TopicPartition, bounds: Bounds) -> Verdict {
+        let may_end_early = self.has_accepted_loss;
+        let log = self.log(tp);
+        let (start, end) = (bounds.log_start.0, bounds.high_watermark.0);
+        let (told, asked) = (log.start_told, log.start_asked);
+        if !(told..=asked).contains(&start) && !may_end_early {
+            return Err(format!(
+                "{tp}: begins at {start}, told {told}, asked {asked}"
+            ));
+        }
+        if end < log.promised_end && !may_end_early {
+            let promised = log.promised_end;
+            return Err(format!("{tp}: ends at {end}, promised to {promised}: lost"));
+        }
+        if end > log.end {
+            let known = log.end;
+            return Err(format!("{tp}: readable to {end}, but it ends at {known}"));
+        }
+        log.start_told = log.start_told.max(start);
+        self.promised(tp, end)
+    }
+
+    /// Batches that a reader got, asking for `from`; returns the offset after them.
+    pub fn read(&mut self, tp: TopicPartition, from: i64, bytes: &[u8]) -> Result<i64, String> {
+        let mut expected = None;
+        let mut found = 0;
+        for (header, batch) in batches(bytes) {
+            found += batch.len();
+            let base = header.base.0;
+            if expected.is_none() && !(base..header.next().0).contains(&from) {
+                // The batch that held `from` may be damaged, or given up.
+                return Err(format!("{tp}: asked for {from}, got {base}"));
+            }
+            if expected.is_some_and(|next| next != base) {
+                return Err(format!(
+                    "{tp}: asked for {from}, {base} comes after {expected:?}"
+                ));
+            }
+            self.compare(tp, &header, batch)?;
+            expected = Some(header.next().0);
+        }
+        if found != bytes.len() {
+            return Err(format!("{tp}: read from {from} ends in half a batch"));
+        }
+        let next = expected.unwrap_or(from);
+        self.promised(tp, next)?;
+        Ok(next)
+    }
+
+    fn compare(&mut self, tp: TopicPartition, header: &BatchHeader, batch: &[u8]) -> Verdict {
+        let base = header.base;
+        let Some(entry) = self.log(tp).entries.get(&base.0) else {
+            return Err(format!("{tp}: a batch at {base}, where none was put"));
+        };
+        if !entry.batch.is_stored_as(batch) || header.epoch.0 != entry.leader_epoch {
+            let sent = entry.batch;
+            return Err(format!(
+                "{tp}: {header:?} is not what was sent there: {sent:?}"
+            ));
+        }
+        Ok(())
+    }
+
+    /// After a crash: what was not promised and is not there is gone for good.
+    pub fn settle(&mut self, tp: TopicPartition, bounds: Bounds) {
+        let log = self.log(tp);
+        let (start, end) = (bounds.log_start.0, bounds.high_watermark.0);
+        log.entries.split_off(&end);
+        (log.end, log.promised_end) = (end, end);
+        (log.start_told, log.start_asked) = (start, start);
+        log.entries = log
+            .entries
+            .split_off(&log.at(start).map_or(start, |(base, _)| base));
+    }
+
+    /// Base offset and epoch of every batch.
+    pub fn epochs(&self, tp: TopicPartition) -> impl Iterator<Item = (i64, i32)> {
+        let entries = self.logs.get(&tp).into_iter().flat_map(|log| &log.entries);
+        entries.map(|(base, entry)| (*base, entry.leader_epoch))
+    }
+
+    /// Base offset and timestamp of every batch.
+    pub fn times(&self, tp: TopicPartition) -> Vec<(i64, i64)> {
+        let entries = self.logs.get(&tp).into_iter().flat_map(|log| &log.entries);
+        entries
+            .map(|(base, entry)| (*base, entry.batch.timestamp))
+            .collect()
+    }
+}
