@@ -60,6 +60,12 @@ pub struct Config {
     pub journal_file_bytes: u64,
     /// From where on a batch goes past the journal.
     pub direct_write_bytes: u64,
+    /// Segment files open at a time, over all shards.
+    pub open_files_max: u32,
+    /// How fast all shards together look for damage.
+    pub scrub_bytes_per_second: u64,
+    /// How often they do.
+    pub scrub_interval: Duration,
     /// Free space below which producers are slowed down.
     pub disk_low_bytes: u64,
     /// Free space below which they are refused.
@@ -146,6 +152,9 @@ impl Config {
                 read.number("journal.bytes"),
             ),
             direct_write_bytes: read.number("direct.write.bytes"),
+            open_files_max: read.number("segment.open.files.max"),
+            scrub_bytes_per_second: read.number("scrub.bytes.per.second"),
+            scrub_interval: read.milliseconds("scrub.interval.ms"),
             disk_low_bytes: read.number("disk.low.bytes"),
             disk_full_bytes: read.number("disk.full.bytes"),
             memory_receive_bytes: read.number("memory.receive.bytes"),

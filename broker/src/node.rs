@@ -122,6 +122,7 @@ pub enum ServeError {
 /// [`ServeError`]
 pub fn serve(mut config: Config, ready: impl FnOnce(&Listening)) -> Result<(), ServeError> {
     allocator::keep_pages();
+    data::raise_file_limit();
     config.data_dir = data::directory(&config.data_dir)?;
     let config = Arc::new(config);
     let Addresses {

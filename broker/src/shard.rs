@@ -412,6 +412,11 @@ impl Shard {
         stats.segment_bytes.set(counters.segment_bytes);
         stats.copied_blocks.set(counters.copies);
         stats.duplicates.set(counters.duplicates);
+        stats.open_files.set(store.open_file_count() as u64);
+        stats.damages.set(counters.damages);
+        stats.scrub_passes.set(counters.scrub_passes);
+        stats.scrubbed_blocks.set(counters.scrubbed_blocks);
+        stats.scrubbed_bytes.set(counters.scrubbed_bytes);
         stats.refused_for_space.set(counters.refused_for_space);
         self.publish_compaction(&counters);
     }

@@ -149,6 +149,16 @@ shard_stats! {
     copied_blocks,
     /// Batches that had been appended before.
     duplicates,
+    /// Segment files open now.
+    open_files,
+    /// Places of segment files found damaged.
+    damages,
+    /// Times that all blocks were read to find damage.
+    scrub_passes,
+    /// Blocks read for that which verified.
+    scrubbed_blocks,
+    /// Bytes read for that.
+    scrubbed_bytes,
     /// Batches refused because the disk was full.
     refused_for_space,
     /// Blocks read from disk.

@@ -22,6 +22,7 @@ pub use thread::{Backend, Duties, Housekeeper};
 use crate::{
     compaction::{CompactionError, Outcome, Plan},
     pool::{PreparedFile, SizeClass},
+    scrub::{ScrubPart, Scrubbed},
     types::TopicId,
 };
 
@@ -68,6 +69,8 @@ pub enum Job {
         /// Whose.
         topic: TopicId,
     },
+    /// Reads a part of a segment file to find damage. Answer: [`Done::Scrubbed`].
+    Scrub(ScrubPart),
     /// Unlinks the files that lie ready, if space is short. Answer: [`Done::ThinnedOut`].
     ThinOut,
     /// One step of a round of compaction (S16). Answer: [`Done::Compacted`].
@@ -121,6 +124,8 @@ pub enum Done {
     Recycled(PathBuf),
     /// The topic's files are gone, durably.
     TopicRemoved(TopicId),
+    /// What a part of a file is like.
+    Scrubbed(Scrubbed),
     /// No file lies ready, unless there is space.
     ThinnedOut,
     /// How far a round of compaction is.
@@ -167,7 +172,11 @@ impl Job {
             | Job::RenewJournal { .. }
             | Job::Place { .. } => Urgency::Awaited,
             Job::Recycle { .. } => Urgency::Ahead,
-            Job::RemoveTopic { .. } | Job::Unlink { .. } | Job::ThinOut | Job::Compact { .. } => {
+            Job::RemoveTopic { .. }
+            | Job::Unlink { .. }
+            | Job::ThinOut
+            | Job::Scrub(_)
+            | Job::Compact { .. } => {
                 Urgency::Whenever
             }
         }

@@ -20,6 +20,7 @@ pub mod producer;
 pub mod recovery;
 pub mod retention;
 pub mod sabotage;
+pub mod scrub;
 pub mod segment;
 pub mod space;
 pub mod store;

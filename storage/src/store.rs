@@ -11,6 +11,8 @@
 
 mod compact;
 mod config;
+mod damage;
+mod descriptors;
 mod error;
 mod expiry;
 mod form;
@@ -19,6 +21,7 @@ mod operation;
 mod read;
 mod reuse;
 mod run;
+mod scrub;
 mod seal;
 mod settle;
 mod signal;
@@ -32,6 +35,7 @@ pub use error::{AppendError, ReadError, StartError};
 pub use expiry::ProducerSweep;
 pub use lookup::TimestampedOffset;
 pub use read::ReadData;
+pub use scrub::ScrubPace;
 pub(crate) use seal::fill_block;
 
 use crate::{
@@ -48,7 +52,10 @@ use crate::{
     types::{LeaderEpoch, Offset, ProducerId, ShardId, TopicId, TopicPartition},
 };
 use bytes::Bytes;
+use damage::Damages;
+use descriptors::OpenFiles;
 use operation::Operation;
+use scrub::Scrub;
 use signal::Signal;
 use std::{
     cell::{Cell, RefCell},
@@ -156,6 +163,9 @@ pub struct Store<D: Disk, C: Clock> {
     stock: RefCell<Stock<D>>,
     chores: Box<dyn Chores>,
     cache: RefCell<BlockCache>,
+    open_files: RefCell<OpenFiles<D>>,
+    damages: RefCell<Damages>,
+    scrub: RefCell<Scrub>,
     /// Operations begun in this turn, for [`Store::run`] to drive.
     begun: RefCell<Vec<Operation<D>>>,
     /// The compaction under way.
@@ -189,6 +199,9 @@ impl<D: Disk, C: Clock> Store<D, C> {
             queues: RefCell::new(Queues::new()),
             stock: RefCell::new(Stock::new()),
             chores,
+            open_files: RefCell::default(),
+            damages: RefCell::default(),
+            scrub: RefCell::default(),
             begun: RefCell::default(),
             pace: compact::Pace::default(),
             signal: Signal::default(),

@@ -97,6 +97,16 @@ const STORAGE: &[Setting] = &[
         .means("Size of each journal file; at most a quarter of the journal."),
     Setting::int("direct.write.bytes", 256 * KIB, 64 * KIB, 32 * MIB, Bytes)
         .means("A partition with this much waiting writes to its segment, past the journal."),
+    Setting::int("segment.open.files.max", 8000, 64, 1_000_000, NoUnit).means(
+        "Segment files kept open, over all shards; others are opened when they are read. Never \
+         more than half of the files that this process may open.",
+    ),
+    Setting::int("scrub.bytes.per.second", 8 * MIB, 0, 64 * GIB, Bytes).means(
+        "How fast all shards together read sealed blocks in the background to find damage; 0: \
+         never.",
+    ),
+    Setting::int("scrub.interval.ms", 604_800_000, 1000, LONG_MAX, Milliseconds)
+        .means("How long after one such pass began the next one does."),
     Setting::int("disk.low.bytes", 2 * GIB, 0, LONG_MAX, Bytes).means(
         "Below this much free space producers are slowed down; at most an eighth of the disk. What \
          a start needs is kept besides.",

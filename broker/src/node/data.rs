@@ -9,6 +9,7 @@ use std::{
 };
 
 use futures_util::FutureExt;
+use rustix::process::{Resource, Rlimit};
 use spate_storage::{
     commit::Fence,
     disk::standard::{StandardClock, StandardDisk, space_now},
@@ -18,7 +19,7 @@ use spate_storage::{
     node::{ClusterId, JournalSet, NodeError, NodeFile, NodeId, NodeState, NotANodeId},
     recovery::{KnownTopics, RecoverError, RecoverOptions, RecoveryReport, recover},
     space::{Space, Watermarks},
-    store::{ShardState, StoreConfig},
+    store::{ScrubPace, ShardState, StoreConfig},
 };
 
 use crate::{
@@ -30,6 +31,9 @@ use crate::{
 /// How long a start waits for the last writes of a killed broker (S1): the slowest disk measured
 /// took 3.2 s, a stalled network volume can take minutes.
 const LOCK_PATIENCE: Duration = Duration::from_secs(120);
+
+/// Segment files that a shard may have open in any case.
+const OPEN_FILES_MIN: u64 = 16;
 
 /// What a start takes of the disk for each shard besides what journals hold: the first file's room
 /// and its head, and segment files that are not filled.
@@ -157,6 +161,27 @@ fn watermarks(config: &Config) -> Watermarks {
     }
 }
 
+/// A shard's part of the files that may be open: half of what the process may have is for
+/// connections.
+fn open_files_max(config: &Config) -> usize {
+    let limit = rustix::process::getrlimit(Resource::Nofile).current;
+    let limit = limit.map_or(u64::MAX, |limit| limit / 2);
+    let files = u64::from(config.open_files_max).min(limit);
+    (files / u64::from(config.shards)).max(OPEN_FILES_MIN) as usize
+}
+
+/// Lets the process open as many files as it may: the limit that a shell gives is often 1024.
+pub fn raise_file_limit() {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = rustix::process::setrlimit(Resource::Nofile, raised) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
+}
+
 /// Asks the file system how full it is. One that does not answer is left to say ENOSPC.
 pub fn look_at_space(space: &Space, dir: &Path) {
     match space_now(dir) {
@@ -175,6 +200,12 @@ pub fn store_config(config: &Config, fence: Fence, space: Space) -> StoreConfig 
         producer_expiry: config.producer_expiry,
         direct_threshold_bytes: config.direct_write_bytes as usize,
         space,
+        open_files_max: open_files_max(config),
+        scrub: ScrubPace {
+            // No shard shall wait for ever because there are many.
+            bytes_per_second: config.scrub_bytes_per_second.div_ceil(u64::from(config.shards)),
+            interval: config.scrub_interval,
+        },
         ..StoreConfig::new(config.data_dir.clone(), fence)
     }
 }

@@ -373,7 +373,11 @@ fn at_end(epoch: LeaderEpoch, offset: Offset) -> FoundOffset {
 fn refused(error: &ReadError) -> Refusal {
     let code = match error {
         ReadError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
-        _ => ErrorCode::KafkaStorageError,
+        // Clients ask again after KAFKA_STORAGE_ERROR and say nothing to their user, so it is for
+        // what may pass. Of damage the user must hear: after CORRUPT_MESSAGE Java's consumer throws
+        // and librdkafka tells the application, which can seek behind it.
+        error if error.is_passing() => ErrorCode::KafkaStorageError,
+        _ => ErrorCode::CorruptMessage,
     };
     Refusal::new(code, error.to_string())
 }

@@ -13,6 +13,7 @@ use crate::{
     disk::{Disk, Flush, OpenMode, PAGE},
     hash::Incarnation,
     pool::{self, FileKind, Filling, PreparedFile, SizeClass},
+    scrub::scrub,
     segment::topic_dir,
     space::{Level, Space, is_no_space},
 };
@@ -140,6 +141,7 @@ impl<D: Disk> Keeper<D> {
                 }
                 Ok(Done::TopicRemoved(*topic))
             }
+            Job::Scrub(part) => Ok(Done::Scrubbed(scrub(&self.disk, part.clone()).await)),
             Job::ThinOut => {
                 self.thin_out().await?;
                 Ok(Done::ThinnedOut)

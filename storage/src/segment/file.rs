@@ -72,6 +72,18 @@ pub enum SegmentError {
         /// What is wrong.
         error: BlockError,
     },
+    /// Where a block should be there is none.
+    #[error(
+        "{path}: at {position}: no block: {reason}; restore the file from a replica or a backup"
+    )]
+    NoBlock {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        position: Position,
+        /// What stands there.
+        reason: String,
+    },
     /// A block verifies and is another than the index says.
     #[error("{path}: block at {position}: expected offset {expected}, found {found}")]
     Misplaced {
@@ -87,6 +99,31 @@ pub enum SegmentError {
 }
 
 impl SegmentError {
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        match self {
+            SegmentError::Io { path, .. }
+            | SegmentError::Head { path, .. }
+            | SegmentError::Incarnation { path, .. }
+            | SegmentError::Block { path, .. }
+            | SegmentError::NoBlock { path, .. }
+            | SegmentError::Misplaced { path, .. } => path,
+        }
+    }
+
+    /// Where in it: 0 when it is about the whole file.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        match self {
+            SegmentError::Io { position, .. }
+            | SegmentError::Block { position, .. }
+            | SegmentError::NoBlock { position, .. }
+            | SegmentError::Misplaced { position, .. } => *position,
+            SegmentError::Head { .. } | SegmentError::Incarnation { .. } => Position(0),
+        }
+    }
+
     /// Whether it says nothing of the file: another try may well succeed.
     #[must_use]
     pub fn is_passing(&self) -> bool {
@@ -130,6 +167,8 @@ pub struct SegmentFile<D: Disk> {
     /// By position, which is by offset too.
     entries: RefCell<Vec<BlockEntry>>,
     damages: Vec<Damage>,
+    /// Somebody has looked something up here, or written, since this was last asked.
+    was_used: Cell<bool>,
 }
 
 impl<D: Disk> SegmentFile<D> {
@@ -267,6 +306,7 @@ impl<D: Disk> SegmentFile<D> {
             placed: Cell::new(entries.len()),
             entries: RefCell::new(entries),
             damages,
+            was_used: Cell::new(true),
         }
     }
 
@@ -293,6 +333,11 @@ impl<D: Disk> SegmentFile<D> {
     /// Its length in bytes.
     pub fn len(&self) -> u64 {
         self.len
+    }
+
+    /// Whether it was used since the last call.
+    pub(crate) fn take_used(&self) -> bool {
+        self.was_used.replace(false)
     }
 
     /// Whether no block has a place yet.
@@ -332,6 +377,7 @@ impl<D: Disk> SegmentFile<D> {
         if !self.room_for(block_len) {
             return None;
         }
+        self.was_used.set(true);
         let position = self.end.get();
         self.end.set(Position(position.0 + block_len as u64));
         self.placed.set(self.placed.get() + 1);
@@ -373,6 +419,7 @@ impl<D: Disk> SegmentFile<D> {
 
     /// Where `offset` is.
     pub fn find(&self, offset: Offset) -> Found {
+        self.was_used.set(true);
         let hit =
             |d: &&Damage| d.base.is_none_or(|b| b <= offset) && d.next.is_none_or(|n| offset < n);
         let entries = self.entries.borrow();

@@ -3,6 +3,7 @@
 use crate::{
     block::block_len, commit::Fence, disk::PAGE, pool::SizeClass, segment::index_len, space::Space,
 };
+use super::ScrubPace;
 use std::{path::PathBuf, time::Duration};
 
 /// Limits of one shard's store.
@@ -30,6 +31,10 @@ pub struct StoreConfig {
     pub fence: Fence,
     /// How full the disk is; shared likewise.
     pub space: Space,
+    /// Segment files open at a time.
+    pub open_files_max: usize,
+    /// How fast blocks are read to find damage.
+    pub scrub: ScrubPace,
 }
 
 impl StoreConfig {
@@ -48,6 +53,11 @@ impl StoreConfig {
             producer_expiry: Duration::from_secs(24 * 60 * 60),
             fence,
             space: Space::default(),
+            open_files_max: 8000,
+            scrub: ScrubPace {
+                bytes_per_second: 0,
+                interval: Duration::from_secs(7 * 24 * 60 * 60),
+            },
         }
     }
 
@@ -141,6 +151,14 @@ pub struct StoreCounters {
     pub compaction_written_bytes: u64,
     /// Records that rounds have removed.
     pub compaction_removed_records: u64,
+    /// Places found damaged.
+    pub damages: u64,
+    /// Times that every block was read to find damage.
+    pub scrub_passes: u64,
+    /// Blocks read for that which verify.
+    pub scrubbed_blocks: u64,
+    /// Bytes read for it.
+    pub scrubbed_bytes: u64,
 }
 
 /// Memory in use.

@@ -5,9 +5,9 @@ use crate::{
     journal::row::UnreadableRange,
     producer::SequenceError,
     segment::SegmentError,
-    types::{Offset, ProducerEpoch, ProducerId, TopicPartition},
+    types::{Offset, Position, ProducerEpoch, ProducerId, TopicPartition},
 };
-use std::rc::Rc;
+use std::{path::PathBuf, rc::Rc};
 
 /// Why a batch was not appended.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -141,15 +141,30 @@ pub enum ReadError {
         range: UnreadableRange,
     },
     /// Blocks of the file are damaged and nothing is known of them but where they were (S19).
-    #[error("{tp}: offset {asked} lies in a damaged range: {reason}; restore the file or read on")]
+    #[error(
+        "{tp}: offset {asked} lies in a damaged range: {path}: from {position}: {reason}; restore \
+         the file or read on"
+    )]
     Unreadable {
         /// Whose log.
         tp: TopicPartition,
         /// The offset asked for.
         asked: Offset,
+        /// The file.
+        path: PathBuf,
+        /// Where the range begins.
+        position: Position,
         /// What the scan found.
         reason: String,
     },
+}
+
+impl ReadError {
+    /// Whether another try may well succeed: nothing is known to be damaged.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(self, ReadError::Damaged { error, .. } if error.is_passing())
+    }
 }
 
 /// Why a log's start did not move.

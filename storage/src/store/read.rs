@@ -142,6 +142,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
     ) -> ReadError {
         let start = partition.log.borrow().start;
         if from >= start && !partition.is_dropped.get() {
+            self.report(&error);
             return error;
         }
         ReadError::OutOfRange {
@@ -249,11 +250,12 @@ impl<D: Disk, C: Clock> Store<D, C> {
         match file.find(offset) {
             Found::Block(entry) => Ok(Sealed::Block(file, entry)),
             Found::Unreadable(damage) => {
-                let reason = format!("{}: {}", file.path().display(), damage.reason);
                 Err(ReadError::Unreadable {
                     tp,
                     asked: offset,
-                    reason,
+                    path: file.path().to_owned(),
+                    position: damage.start,
+                    reason: damage.reason,
                 })
             }
             Found::Beyond => Ok(Sealed::Gap(next)),
@@ -281,7 +283,8 @@ impl<D: Disk, C: Clock> Store<D, C> {
         if let Some(file) = known {
             return Ok((file, row.next));
         }
-        let opened = if is_last {
+        // A file system that failed may be read-only by now: what is verified is read all the same.
+        let opened = if is_last && self.config.fence.check().is_ok() {
             let flushed = Some(row.end);
             SegmentFile::open(&self.disk, &path, row.incarnation, tp, flushed).await
         } else {
@@ -301,8 +304,20 @@ impl<D: Disk, C: Clock> Store<D, C> {
             .slots
             .iter_mut()
             .find(same)
-            .map(|slot| Rc::clone(slot.file.get_or_insert_with(|| Rc::clone(&file))));
-        Ok((kept.unwrap_or(file), row.next))
+            .map(|slot| {
+                let is_new = slot.file.is_none();
+                let kept = slot.file.get_or_insert_with(|| Rc::clone(&file));
+                (is_new, Rc::clone(kept))
+            });
+        drop(log);
+        let Some((is_new, kept)) = kept else {
+            return Ok((file, row.next));
+        };
+        if is_new {
+            self.count_open(partition, row.incarnation);
+            self.close_excess();
+        }
+        Ok((kept, row.next))
     }
 
     /// A block, from the cache or by one read, for someone who reads it from `from` on.

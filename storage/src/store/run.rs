@@ -89,6 +89,8 @@ impl<D: Disk, C: Clock> Store<D, C> {
         self.make_room();
         while self.form_frame() {}
         self.begin_seals();
+        self.close_excess();
+        self.scrub_next();
         self.send_chores();
     }
 
@@ -159,7 +161,8 @@ impl<D: Disk, C: Clock> Store<D, C> {
         // Looking for room moves this on, and ends when there is some.
         let is_short = self.rhythm.is_short.get() && self.is_crowded();
         let scan_at = is_short.then(|| self.rhythm.scan_at.get());
-        [close_at, self.rhythm.retry_at.get(), scan_at]
+        let scrub_at = self.scrub_at();
+        [close_at, self.rhythm.retry_at.get(), scan_at, scrub_at]
             .into_iter()
             .flatten()
             .min()

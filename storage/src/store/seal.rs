@@ -174,7 +174,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
         );
         if let Some((next, file)) = log.segments.next.take() {
             if next == name && file.room_for(bytes) {
-                return Some(self.enter_file(log, name, file));
+                return Some(self.enter_file(partition, log, name, file));
             }
             self.discard_file(file.path());
         }
@@ -199,6 +199,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
     /// Goes on in a new file; the one before it gets its index.
     fn enter_file(
         &self,
+        partition: &Rc<Partition<D>>,
         log: &mut Log<D>,
         name: crate::segment::SegmentName,
         file: SegmentFile<D>,
@@ -208,6 +209,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
             let closing = Box::pin(async move { Completion::Closed(full.close().await) });
             self.begun.borrow_mut().push(closing);
         }
+        self.count_open(partition, file.incarnation());
         let first = log.flushed.0;
         log.segments.push(name, first, file)
     }

@@ -91,6 +91,10 @@ impl<D: Disk, C: Clock> Store<D, C> {
             Done::Placed(file) => self.take_placed(file),
             Done::Journal(file) => self.take_journal(&file),
             Done::Compacted { ticket, progress } => self.take_progress(ticket, progress),
+            Done::Scrubbed(done) => self.scrubbed(done),
+            Done::Failed {
+                job: Job::Scrub(_), ..
+            } => self.scrub_failed(),
             Done::Recycled(_) | Done::TopicRemoved(_) | Done::Unlinked(_) | Done::ThinnedOut => {}
             // Its directory went with the topic.
             Done::Failed {
@@ -326,7 +330,10 @@ impl<D: Disk, C: Clock> Store<D, C> {
         let mut log = partition.log.borrow_mut();
         log.segments.is_waiting = false;
         match opened {
-            Ok(file) => log.segments.adopt(file),
+            Ok(file) => {
+                self.count_open(partition, file.incarnation());
+                log.segments.adopt(file);
+            }
             Err(error) if error.is_passing() => {
                 tracing::warn!(%error, "cannot open a segment file; tried again in a second");
                 let mut stock = self.stock.borrow_mut();
