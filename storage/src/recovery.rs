@@ -17,7 +17,7 @@ pub use error::{LostRange, RecoverError, RecoveryReport, TornTail};
 use crate::{
     disk::{Clock, Disk},
     hash::Incarnations,
-    journal::reader::{Damage, FoundJournal, Readable},
+    journal::reader::{Damage, FoundJournal, Readable, Unreadable},
     node::{JournalSet, NodeFile},
     sabotage::{self, Sabotage},
     store::{ShardState, StoreConfig},
@@ -128,6 +128,21 @@ async fn replay_set<D: Disk>(
         let dir = dir.join(shard.to_string());
         let found = FoundJournal::read(disk, &dir).await;
         let journal = found.map_err(|(path, error)| RecoverError::Io { path, error })?;
+        for refused in journal.unreadable() {
+            let Unreadable {
+                path,
+                position,
+                reason,
+            } = refused.clone();
+            if !replay.accepts_loss() {
+                return Err(RecoverError::Unreadable {
+                    path,
+                    position,
+                    reason,
+                });
+            }
+            report.unreadable_pages.push((path, position));
+        }
         let Some(readable) = journal.readable() else {
             let heads = journal.damaged_heads();
             let heads: Vec<String> = heads

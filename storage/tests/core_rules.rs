@@ -372,7 +372,10 @@ fn s12_damage_hides_no_later_frame_and_s13_makes_it_corruption() {
         panic!("{error}")
     };
     assert!(ranges.contains("offsets 1 to 2"), "{error}");
-    assert!(error.to_string().contains("--accept-loss"), "{error}");
+    assert!(
+        error.to_string().contains("recovery.accept.loss=true"),
+        "{error}"
+    );
 }
 
 #[test]

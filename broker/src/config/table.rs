@@ -105,8 +105,14 @@ const STORAGE: &[Setting] = &[
         "How fast all shards together read sealed blocks in the background to find damage; 0: \
          never.",
     ),
-    Setting::int("scrub.interval.ms", 604_800_000, 1000, LONG_MAX, Milliseconds)
-        .means("How long after one such pass began the next one does."),
+    Setting::int(
+        "scrub.interval.ms",
+        604_800_000,
+        1000,
+        LONG_MAX,
+        Milliseconds,
+    )
+    .means("How long after one such pass began the next one does."),
     Setting::int("disk.low.bytes", 2 * GIB, 0, LONG_MAX, Bytes).means(
         "Below this much free space producers are slowed down; at most an eighth of the disk. What \
          a start needs is kept besides.",

@@ -203,7 +203,9 @@ pub fn store_config(config: &Config, fence: Fence, space: Space) -> StoreConfig 
         open_files_max: open_files_max(config),
         scrub: ScrubPace {
             // No shard shall wait for ever because there are many.
-            bytes_per_second: config.scrub_bytes_per_second.div_ceil(u64::from(config.shards)),
+            bytes_per_second: config
+                .scrub_bytes_per_second
+                .div_ceil(u64::from(config.shards)),
             interval: config.scrub_interval,
         },
         ..StoreConfig::new(config.data_dir.clone(), fence)
@@ -247,6 +249,10 @@ fn announce(report: &RecoveryReport) {
     tracing::info!(frames, replayed_bytes, partitions, ?elapsed, "recovered");
     for torn in &report.torn {
         tracing::info!("cut an unfinished journal write, never acknowledged: {torn:?}");
+    }
+    for (path, position) in &report.unreadable_pages {
+        tracing::error!(path = %path.display(), position, "a page of the journal could not be read; \
+            what it held is lost, and cannot be named if nothing else names it");
     }
     for lost in &report.unreadable {
         tracing::error!("lost for good, and unreadable from now on: {lost:?}");

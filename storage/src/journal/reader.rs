@@ -71,6 +71,18 @@ pub struct FoundJournal {
     files: Vec<FileBytes>,
     /// All frames that verify, by number.
     frames: BTreeMap<Sequence, Located>,
+    unreadable: Vec<Unreadable>,
+}
+
+/// A page that the disk would not give. What it held is not known: no tear looks like this.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unreadable {
+    /// The file.
+    pub path: PathBuf,
+    /// Where in it.
+    pub position: u64,
+    /// What the disk said.
+    pub reason: String,
 }
 
 /// What of a journal counts.
@@ -97,11 +109,18 @@ impl FoundJournal {
         let mut journal = FoundJournal {
             files: Vec::new(),
             frames: BTreeMap::new(),
+            unreadable: Vec::new(),
         };
         for path in paths {
-            let bytes = read_file(disk, &path)
-                .await
-                .map_err(|error| (path.clone(), error))?;
+            let read = read_file(disk, &path).await;
+            let (bytes, refused) = read.map_err(|error| (path.clone(), error))?;
+            let refused = refused.into_iter();
+            let refused = refused.map(|(position, reason)| Unreadable {
+                path: path.clone(),
+                position,
+                reason,
+            });
+            journal.unreadable.extend(refused);
             let head = head_of(&bytes).map_err(|error| error.to_string());
             journal.files.push(FileBytes { path, head, bytes });
             journal.find_frames(journal.files.len() - 1);
@@ -181,6 +200,12 @@ impl FoundJournal {
             );
             position += len;
         }
+    }
+
+    /// Pages that the disk would not give; they are taken for zeros.
+    #[must_use]
+    pub fn unreadable(&self) -> &[Unreadable] {
+        &self.unreadable
     }
 
     /// Whether nothing that verifies was found.
@@ -386,14 +411,20 @@ const ZEROS: [u8; PAGE] = [0; PAGE];
 
 const _: () = assert!(FRAME_BYTES_MAX < u32::MAX as usize);
 
-async fn read_file<D: Disk>(disk: &D, path: &Path) -> io::Result<Bytes> {
+/// Unreadable pages of one file with which a start is still tried: a device that is gone would
+/// take minutes to say so for each of them.
+const UNREADABLE_MAX: usize = 64;
+
+/// The file's bytes, and the pages that the disk would not give, which are zeros here.
+async fn read_file<D: Disk>(disk: &D, path: &Path) -> io::Result<(Bytes, Vec<(u64, String)>)> {
     let file = disk.open(path, OpenMode::Read).await?;
     let len = disk.len(&file)? as usize;
     // A file of another length was never handed out.
     let whole_pages = len / PAGE * PAGE;
     if whole_pages == 0 {
-        return Ok(Bytes::new());
+        return Ok((Bytes::new(), Vec::new()));
     }
+    let mut unreadable = Vec::new();
     // Pages of zeros are not copied: memory for them is never touched.
     let mut bytes = vec![0; whole_pages];
     let mut buf = disk.buffer(0);
@@ -404,8 +435,17 @@ async fn read_file<D: Disk>(disk: &D, path: &Path) -> io::Result<Bytes> {
         if buf.as_ref().len() != piece.len() {
             buf = disk.buffer(piece.len());
         }
-        let (read, filled) = disk.read(&file, position, buf).await;
-        read?;
+        let (read, mut filled) = disk.read(&file, position as u64, buf).await;
+        if read.is_err() {
+            read_pages(
+                disk,
+                &file,
+                position as u64,
+                filled.as_mut(),
+                &mut unreadable,
+            )
+            .await?;
+        }
         for (page, found) in piece.chunks_mut(PAGE).zip(filled.as_ref().chunks(PAGE)) {
             if found != ZEROS {
                 page.copy_from_slice(found);
@@ -413,7 +453,31 @@ async fn read_file<D: Disk>(disk: &D, path: &Path) -> io::Result<Bytes> {
         }
         buf = filled;
     }
-    Ok(bytes.into())
+    Ok((bytes.into(), unreadable))
+}
+
+/// Reads a piece page by page: one sector that cannot be read must not hide its neighbours.
+async fn read_pages<D: Disk>(
+    disk: &D,
+    file: &D::File,
+    position: u64,
+    piece: &mut [u8],
+    unreadable: &mut Vec<(u64, String)>,
+) -> io::Result<()> {
+    let mut buf = disk.buffer(PAGE);
+    for (page, at) in piece.chunks_mut(PAGE).zip((position..).step_by(PAGE)) {
+        let (read, found) = disk.read(file, at, buf).await;
+        match read {
+            Ok(()) => page.copy_from_slice(found.as_ref()),
+            Err(error) if unreadable.len() < UNREADABLE_MAX => {
+                page.fill(0);
+                unreadable.push((at, error.to_string()));
+            }
+            Err(error) => return Err(error),
+        }
+        buf = found;
+    }
+    Ok(())
 }
 
 fn head_of(bytes: &[u8]) -> Result<Incarnation, HeadError> {

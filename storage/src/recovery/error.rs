@@ -9,7 +9,8 @@ use crate::{
 };
 use std::{io, path::PathBuf, time::Duration};
 
-const ACCEPT: &str = "restore the file from a backup, or start with --accept-loss to go on without \
+const ACCEPT: &str = "restore the file from a backup, or start with \
+                      --set recovery.accept.loss=true to go on without \
                       these records";
 
 /// Why recovery stops. Nothing was changed: a repeated start finds the same.
@@ -72,6 +73,19 @@ pub enum RecoverError {
         reason: String,
         /// Whose records it held.
         ranges: String,
+    },
+    /// A page of a journal cannot be read: what it held is not known (S19).
+    #[error(
+        "{path}: at {position}: expected a page of the journal, the disk says: {reason}; check \
+         the disk (dmesg, SMART); {ACCEPT} that were there"
+    )]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        position: u64,
+        /// What the disk said.
+        reason: String,
     },
     /// A frame verifies and makes no sense.
     #[error("{path}: at {position}: expected {expected}, found {found}; this is a bug, report it")]
@@ -172,6 +186,8 @@ pub struct RecoveryReport {
     pub sealed_partitions: u64,
     /// Journal writes lost, accepted by the operator (S19).
     pub lost_frames: u64,
+    /// Pages of journals that the disk would not give, accepted by the operator.
+    pub unreadable_pages: Vec<(PathBuf, u64)>,
     /// Ranges that stay unreadable (S19).
     pub unreadable: Vec<LostRange>,
     /// Files that nobody named, removed.

@@ -1,9 +1,9 @@
 //! What a store may use, and what it has used.
 
+use super::ScrubPace;
 use crate::{
     block::block_len, commit::Fence, disk::PAGE, pool::SizeClass, segment::index_len, space::Space,
 };
-use super::ScrubPace;
 use std::{path::PathBuf, time::Duration};
 
 /// Limits of one shard's store.

@@ -249,15 +249,13 @@ impl<D: Disk, C: Clock> Store<D, C> {
         let (file, next) = self.segment_file(partition, at).await?;
         match file.find(offset) {
             Found::Block(entry) => Ok(Sealed::Block(file, entry)),
-            Found::Unreadable(damage) => {
-                Err(ReadError::Unreadable {
-                    tp,
-                    asked: offset,
-                    path: file.path().to_owned(),
-                    position: damage.start,
-                    reason: damage.reason,
-                })
-            }
+            Found::Unreadable(damage) => Err(ReadError::Unreadable {
+                tp,
+                asked: offset,
+                path: file.path().to_owned(),
+                position: damage.start,
+                reason: damage.reason,
+            }),
             Found::Beyond => Ok(Sealed::Gap(next)),
         }
     }
@@ -299,16 +297,11 @@ impl<D: Disk, C: Clock> Store<D, C> {
         let same =
             |slot: &&mut crate::partition::SegmentSlot<D>| slot.row.incarnation == row.incarnation;
         // Somebody else may have opened it meanwhile, and written to it: that one knows more.
-        let kept = log
-            .segments
-            .slots
-            .iter_mut()
-            .find(same)
-            .map(|slot| {
-                let is_new = slot.file.is_none();
-                let kept = slot.file.get_or_insert_with(|| Rc::clone(&file));
-                (is_new, Rc::clone(kept))
-            });
+        let kept = log.segments.slots.iter_mut().find(same).map(|slot| {
+            let is_new = slot.file.is_none();
+            let kept = slot.file.get_or_insert_with(|| Rc::clone(&file));
+            (is_new, Rc::clone(kept))
+        });
         drop(log);
         let Some((is_new, kept)) = kept else {
             return Ok((file, row.next));

@@ -31,6 +31,7 @@ pub(super) struct Scrub {
     files: VecDeque<(TopicPartition, PathBuf)>,
     part: Option<ScrubPart>,
     is_asked: bool,
+    is_passing: bool,
     pass_begun: Option<Duration>,
     due: Duration,
 }
@@ -52,7 +53,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
             return;
         }
         let mut scrub = self.scrub.borrow_mut();
-        if scrub.part.is_none() && scrub.files.is_empty() && scrub.partitions.is_empty() {
+        if !std::mem::replace(&mut scrub.is_passing, true) {
             scrub.pass_begun = Some(now);
             scrub.partitions = self.partitions.borrow().keys().copied().collect();
         }
@@ -62,6 +63,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
         let Some(part) = scrub.part.clone() else {
             let begun = scrub.pass_begun.unwrap_or(now);
             scrub.due = (begun + self.config.scrub.interval).max(now + Duration::from_secs(1));
+            scrub.is_passing = false;
             drop(scrub);
             return self.count(|counters| counters.scrub_passes += 1);
         };
@@ -125,7 +127,10 @@ impl<D: Disk, C: Clock> Store<D, C> {
             let mut slots = log.segments.slots.iter();
             slots.any(|slot| slot.row.incarnation == part.incarnation)
         };
-        if self.partition(part.tp).is_some_and(|found| is_current(&found)) {
+        if self
+            .partition(part.tp)
+            .is_some_and(|found| is_current(&found))
+        {
             damages
                 .iter()
                 .for_each(|error| self.report_segment(part.tp, error));

@@ -1,0 +1,220 @@
+//! Damage that is found by a reader, by the scrub or by a start, and open files within a budget:
+//! the rest of every log is served (S19).
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod core;
+
+use core::{Node, Start, Told, sent, start, tp};
+use spate_storage::{
+    disk::simulated::{Crash, Fault, Operation, Simulation},
+    recovery::RecoverError,
+    store::{ReadError, ScrubPace},
+    types::Offset,
+};
+use std::{path::PathBuf, rc::Rc, time::Duration};
+
+const EIO: i32 = 5;
+
+fn segments(node: &Node) -> Vec<PathBuf> {
+    let files = node.sim.disk().files().into_iter().map(|(path, _)| path);
+    let mut files: Vec<PathBuf> = files
+        .filter(|path| path.extension().is_some_and(|extension| extension == "seg"))
+        .collect();
+    files.sort();
+    files
+}
+
+/// Enough for several segment files and blocks; the last of it stays in memory.
+fn filled(how: &Start) -> (Node, Told) {
+    let node = Node::start(Simulation::new(11), how);
+    let mut told = Told::default();
+    for round in 0..200 {
+        let what = sent(9_000, round as u8);
+        let appended = node.append_durably(tp(0), what);
+        told.note(tp(0), appended.base_offset, &what);
+    }
+    node.run_for(500);
+    assert!(segments(&node).len() > 2, "{:?}", segments(&node));
+    (node, told)
+}
+
+fn scrubbing() -> Start {
+    let mut how = start(1);
+    how.config.cache_bytes = 0;
+    how.config.scrub = ScrubPace {
+        bytes_per_second: 64 << 20,
+        interval: Duration::from_secs(5),
+    };
+    how
+}
+
+#[test]
+fn s19_a_scrub_finds_what_nobody_reads_and_says_it_once() {
+    let (node, _) = filled(&scrubbing());
+    node.run_for(20_000);
+    let store = Rc::clone(node.store(tp(0)));
+    let before = store.counters();
+    assert!(
+        before.scrub_passes >= 2 && before.scrubbed_blocks > 20,
+        "{before:?}"
+    );
+    assert_eq!(before.damages, 0);
+
+    // One bit of a block's batches, and one of another block's header.
+    let files = segments(&node);
+    node.sim.disk().flip_bit(&files[0], 2 * 4096 + 100, 3);
+    node.sim.disk().flip_bit(&files[1], 4096 + 8, 0);
+    node.run_for(20_000);
+    let after = store.counters();
+    assert!(after.scrub_passes >= before.scrub_passes + 2);
+    assert_eq!(after.damages, 2, "each place is counted once");
+}
+
+#[test]
+fn a_scrub_keeps_to_its_rate() {
+    let mut how = scrubbing();
+    how.config.scrub.bytes_per_second = 100 << 10;
+    let (node, _) = filled(&how);
+    let store = Rc::clone(node.store(tp(0)));
+    let before = store.counters().scrubbed_bytes;
+    node.run_for(10_000);
+    let read = store.counters().scrubbed_bytes - before;
+    // Ten seconds' worth, and the part that was under way.
+    assert!(read <= (1000 << 10) + (2 << 20), "{read}");
+}
+
+#[test]
+fn s19_a_damaged_block_hides_its_own_records_only() {
+    let mut how = start(1);
+    how.config.cache_bytes = 0;
+    let (node, told) = filled(&how);
+    let files = segments(&node);
+    node.sim.disk().flip_bit(&files[0], 2 * 4096 + 100, 3);
+    let store = Rc::clone(node.store(tp(0)));
+    let reading = Rc::clone(&store);
+    let read = async move { reading.read(tp(0), Offset(0), 1 << 20, true).await };
+    let error = node.sim.block_on(read).unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, ReadError::Damaged { .. }) && !error.is_passing());
+    assert!(
+        text.contains(".seg") && text.contains("offsets 0 to"),
+        "{text}"
+    );
+    assert_eq!(store.counters().damages, 1);
+    let bounds = store.bounds(tp(0));
+    let mut from = 0;
+    let mut served = 0;
+    while from < bounds.high_watermark.0 {
+        let reading = Rc::clone(&store);
+        let read = async move { reading.read(tp(0), Offset(from), 1, true).await };
+        served += u64::from(node.sim.block_on(read).is_ok());
+        from += 1;
+    }
+    assert!(
+        served >= 150 && (served as usize) < told.0[&tp(0)].len(),
+        "{served}"
+    );
+    assert_eq!(
+        store.counters().damages,
+        1,
+        "said once, however often it is read"
+    );
+}
+
+/// The journal's page held an acknowledged record, or did not: nobody can tell. So the operator
+/// decides, and everything that can be read is there.
+#[test]
+fn s19_an_unreadable_sector_of_a_journal_is_the_operators_decision() {
+    let node = Node::start(Simulation::new(4), &start(1));
+    let mut told = Told::default();
+    for n in 0..3 {
+        for round in 0..5 {
+            let what = sent(500, round);
+            let appended = node.append_durably(tp(n), what);
+            told.note(tp(n), appended.base_offset, &what);
+        }
+    }
+    node.run_for(500);
+    let sim = node.crash(Crash::Kill);
+    // The page behind the last frame: it would be zeros.
+    let fault = Fault {
+        operation: Operation::Read,
+        path_part: "/journal/1/0/0".to_owned(),
+        skip: 0,
+        times: 2,
+        errno: Some(EIO),
+    };
+    sim.disk().inject(fault.clone());
+    let (sim, error) = Node::try_start(sim, &start(1)).map(|_| ()).unwrap_err();
+    assert!(matches!(error, RecoverError::Unreadable { .. }), "{error}");
+    assert!(
+        error.to_string().contains("recovery.accept.loss"),
+        "{error}"
+    );
+
+    sim.disk().inject(fault);
+    let accepting = Start {
+        accept_loss: true,
+        ..start(1)
+    };
+    // The piece and its first page, the head, which the journal does without: nothing names it.
+    match Node::try_start(sim, &accepting) {
+        Ok(node) => told.check(&node),
+        Err((sim, error)) => {
+            assert!(
+                matches!(error, RecoverError::MissingJournal { .. }),
+                "{error}"
+            );
+            // The same for a page that frames do not need.
+            let fault = Fault {
+                operation: Operation::Read,
+                path_part: "/journal/1/0/0".to_owned(),
+                skip: 40,
+                times: 1,
+                errno: Some(EIO),
+            };
+            let whole = Fault::once(Operation::Read, "/journal/1/0/0", EIO);
+            sim.disk().inject(whole);
+            sim.disk().inject(fault);
+            let (sim, _) = Node::try_start(sim, &start(1)).map(|_| ()).unwrap_err();
+            let node = Node::start(sim, &accepting);
+            told.check(&node);
+        }
+    }
+}
+
+#[test]
+fn open_files_stay_within_their_budget_and_every_record_is_served() {
+    let mut how = start(1);
+    how.config.cache_bytes = 0;
+    how.config.open_files_max = 4;
+    let node = Node::start(Simulation::new(9), &how);
+    let mut told = Told::default();
+    for round in 0..60 {
+        for n in 0..6 {
+            let what = sent(9_000, round as u8);
+            let appended = node.append_durably(tp(n), what);
+            told.note(tp(n), appended.base_offset, &what);
+        }
+    }
+    node.run_for(500);
+    assert!(segments(&node).len() > 8);
+    assert!(
+        node.stores[0].open_file_count() <= 5,
+        "{}",
+        node.stores[0].open_file_count()
+    );
+    told.check(&node);
+    // Writing goes on in files that were closed meanwhile.
+    for round in 60..120 {
+        for n in 0..6 {
+            let what = sent(9_000, round as u8);
+            let appended = node.append_durably(tp(n), what);
+            told.note(tp(n), appended.base_offset, &what);
+        }
+    }
+    told.check(&node);
+    assert!(node.stores[0].open_file_count() <= 5);
+    let node = Node::start(node.crash(Crash::Kill), &how);
+    told.check(&node);
+}
