@@ -43,7 +43,9 @@ def written(spate, topic):
     with Connection(broker.endpoint) as connection:
         for number in range(3):
             time.sleep(IDLE_FRAME_S if number < 2 else 0)
-            record = Batch(values=(mark(number),)).encode()
+            # Of today: retention forgets what is old.
+            now_ms = int(time.time() * 1000)
+            record = Batch(values=(mark(number),), timestamp=now_ms).encode()
             assert connection.produce(topic, record) == (wire.NONE, number)
     broker.kill()
     return broker

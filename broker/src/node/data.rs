@@ -251,8 +251,9 @@ fn announce(report: &RecoveryReport) {
         tracing::info!("cut an unfinished journal write, never acknowledged: {torn:?}");
     }
     for (path, position) in &report.unreadable_pages {
-        tracing::error!(path = %path.display(), position, "a page of the journal could not be read; \
-            what it held is lost, and cannot be named if nothing else names it");
+        let path = path.display();
+        tracing::error!(%path, position, "a page of the journal could not be read; what it held is \
+            lost, and cannot be named if nothing else names it");
     }
     for lost in &report.unreadable {
         tracing::error!("lost for good, and unreadable from now on: {lost:?}");

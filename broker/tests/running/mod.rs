@@ -30,7 +30,11 @@ pub struct Broker {
 
 impl Broker {
     pub fn start() -> Broker {
-        let data = tempfile::tempdir().unwrap();
+        Broker::start_in(tempfile::tempdir().unwrap())
+    }
+
+    /// A broker whose data directory is `spate-data` in this folder.
+    pub fn start_in(data: tempfile::TempDir) -> Broker {
         let port = std::net::TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()

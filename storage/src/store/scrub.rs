@@ -98,7 +98,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
         let mut slots = log.segments.slots.iter();
         let slot = slots.find(|slot| self.segment_path(&partition, slot) == path)?;
         let first = Position(PAGE as u64);
-        (slot.row.end > first).then(|| ScrubPart {
+        (slot.row.end > first).then_some(ScrubPart {
             path,
             tp,
             incarnation: slot.row.incarnation,
