@@ -176,9 +176,7 @@ impl Job {
             | Job::Unlink { .. }
             | Job::ThinOut
             | Job::Scrub(_)
-            | Job::Compact { .. } => {
-                Urgency::Whenever
-            }
+            | Job::Compact { .. } => Urgency::Whenever,
         }
     }
 }
