@@ -318,6 +318,21 @@ fn hostile<R: Call>(random: &mut StdRng, shape: Shape, version: i16, flexible: b
     }
 }
 
+/// The generated codec takes null for an empty array; Kafka closes the connection.
+#[test]
+fn a_null_array_is_read_only_where_the_schema_has_one() {
+    let null_topics = Bytes::from_static(&[0xff; 4]);
+    let decode = |version| decode_request::<metadata::MetadataRequest>(&null_topics, version);
+    assert!(decode(0).is_err(), "version 0 has no null");
+    assert!(decode(1).unwrap().topics.is_none());
+    let one_topic_without_list = Bytes::from_static(b"\0\0\0\x01\0\x01t\xff\xff\xff\xff");
+    assert!(decode_request::<list_offsets::ListOffsetsRequest>(
+        &Bytes::from([&[0xff; 4], &one_topic_without_list[..]].concat()),
+        1
+    )
+    .is_err());
+}
+
 #[test]
 fn api_versions_agrees_in_every_version() {
     type Request = api_versions::ApiVersionsRequest;

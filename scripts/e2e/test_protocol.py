@@ -178,3 +178,17 @@ def test_log_append_time_is_the_brokers(broker, ground, topic, all_clients, tmp_
     # The CRC was computed anew: a client that checks it reads the record.
     all_clients["kafka-python"].consume(broker.address, topic, 1, tmp_path / "came")
     assert (tmp_path / "came").read_bytes() == b"value\n"
+
+
+def test_a_partition_named_twice_is_fetched_once(broker, ground, topic, connection):
+    assert connection.produce(topic, Batch().encode()) == (wire.NONE, 0)
+    (error, high_watermark, records), = connection.fetch(topic, partitions=(0, 0))
+    assert (error, high_watermark) == (wire.NONE, 1) and records
+
+
+def test_a_client_that_takes_no_bytes_still_gets_on(broker, ground, topic, connection):
+    """As in Kafka the first batch comes whole, or a client with a small limit would stand for
+    ever."""
+    assert connection.produce(topic, Batch().encode()) == (wire.NONE, 0)
+    (error, _, records), = connection.fetch(topic, max_bytes=0)
+    assert error == wire.NONE and records

@@ -162,6 +162,14 @@ fn repeated<'a>(names: impl Iterator<Item = &'a str>) -> BTreeSet<&'a str> {
     names.filter(|name| !seen.insert(*name)).collect()
 }
 
+/// The first item of each name: what is named twice is answered once.
+fn once<'a, T>(items: &'a [T], name: impl Fn(&T) -> &str) -> impl Iterator<Item = &'a T> {
+    let mut seen = BTreeSet::new();
+    items
+        .iter()
+        .filter(move |item| seen.insert(name(item).to_owned()))
+}
+
 fn duplicate(name: &str) -> Refusal {
     Refusal::new(
         ErrorCode::InvalidRequest,

@@ -13,8 +13,9 @@ use crate::{
     image::{Image, NodeInfo, brokers::Listener},
 };
 
-/// The endpoint type of brokers (KIP-919); controllers have no listener for clients here.
+/// The endpoint types (KIP-919); controllers have no listener for clients here.
 const BROKERS: i8 = 1;
+const CONTROLLERS: i8 = 2;
 
 /// Answers.
 pub fn answer(
@@ -22,20 +23,23 @@ pub fn answer(
     image: &Image,
     listener: Listener,
 ) -> DescribeClusterResponse {
-    let response = DescribeClusterResponse::default()
-        .with_endpoint_type(asked.endpoint_type)
-        .with_cluster_id(image.cluster_id.to_string().into());
     if asked.endpoint_type != BROKERS {
+        let code = if asked.endpoint_type == CONTROLLERS {
+            ErrorCode::MismatchedEndpointType
+        } else {
+            ErrorCode::UnsupportedEndpointType
+        };
         let text = format!(
             "endpoint type {} is not served on this listener: ask for brokers ({BROKERS})",
             asked.endpoint_type
         );
-        return response
-            .with_error_code(ErrorCode::MismatchedEndpointType.code())
+        return DescribeClusterResponse::default()
+            .with_error_code(code.code())
             .with_error_message(message(&text));
     }
     let brokers = image.brokers(listener);
-    response
+    DescribeClusterResponse::default()
+        .with_cluster_id(image.cluster_id.to_string().into())
         .with_controller_id(brokers.controller().node_id)
         .with_brokers(brokers.all().iter().map(broker).collect())
         .with_cluster_authorized_operations(if asked.include_cluster_authorized_operations {

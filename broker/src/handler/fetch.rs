@@ -4,14 +4,14 @@
 //! waiting until that is worth an answer; grants in the order of the request, so that `max_bytes`
 //! and memory hold over the sum of all shards; the reads; the answer, slices of stored bytes.
 
-use std::{rc::Rc, time::Instant};
+use std::{collections::HashMap, rc::Rc, time::Instant};
 
 use bytes::Bytes;
 use spate_net::{
     kafka::{
         api::fetch::{
             FINAL_EPOCH, FetchRequest, FetchResponse, INITIAL_EPOCH, PartitionResponse,
-            READ_COMMITTED, TopicResponse,
+            READ_COMMITTED, READ_UNCOMMITTED, TopicResponse,
         },
         error::ErrorCode,
         header::RequestHeader,
@@ -61,6 +61,9 @@ pub async fn answer(
 ) -> Result<Answered, Closed> {
     let asked =
         FetchRequest::parse(body, header.version).map_err(|error| unreadable(header, &error))?;
+    if !matches!(asked.isolation_level, READ_UNCOMMITTED | READ_COMMITTED) {
+        return frame(header, &senseless(header.version, &asked), None);
+    }
     let (wanted, membership) = match enter(context, &asked, header.version >= IDS_FROM) {
         Ok(entered) => entered,
         Err(code) => {
@@ -136,6 +139,26 @@ fn enter(
     ))
 }
 
+/// What Kafka says to an isolation level that is none; up to v12 also for each partition.
+fn senseless(version: i16, asked: &FetchRequest) -> FetchResponse {
+    let code = ErrorCode::UnknownServerError;
+    let named = named(asked).into_iter().filter(|_| version < IDS_FROM);
+    FetchResponse {
+        error: code,
+        topics: named
+            .map(|wanted| TopicResponse {
+                topic: wanted.topic,
+                partitions: vec![PartitionResponse {
+                    aborted_transactions: Some(Vec::new()),
+                    ..PartitionResponse::empty(wanted.partition, code)
+                }],
+            })
+            .collect(),
+        ..FetchResponse::default()
+    }
+}
+
+/// What the request names, each partition once: the last mention counts, as in Kafka.
 fn named(asked: &FetchRequest) -> Vec<Wanted> {
     let of_topic = |topic: &spate_net::kafka::api::fetch::FetchTopic| {
         let name = topic.topic.clone();
@@ -152,7 +175,20 @@ fn named(asked: &FetchRequest) -> Vec<Wanted> {
             })
             .collect::<Vec<_>>()
     };
-    asked.topics.iter().flat_map(of_topic).collect()
+    let mentioned: Vec<Wanted> = asked.topics.iter().flat_map(of_topic).collect();
+    let mut places = HashMap::with_capacity(mentioned.len());
+    let mut named: Vec<Wanted> = Vec::with_capacity(mentioned.len());
+    for wanted in mentioned {
+        let key = (wanted.topic.clone(), wanted.partition);
+        match places.get(&key) {
+            Some(&place) => named[place] = wanted,
+            None => {
+                places.insert(key, named.len());
+                named.push(wanted);
+            }
+        }
+    }
+    named
 }
 
 /// Groups the partitions by topic, leaving out what an incremental answer need not say.

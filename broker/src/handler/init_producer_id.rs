@@ -8,6 +8,9 @@ use spate_net::kafka::{
 
 use crate::shard::{control::ControlClient, producer_ids::ProducerIds};
 
+const NO_PRODUCER_ID: i64 = -1;
+const NO_EPOCH: i16 = -1;
+
 /// Answers. Transactions are not served yet: a transactional id gets an error that is final for
 /// every client, so that it stops at once and says why, instead of retrying for ever.
 pub async fn answer(
@@ -21,6 +24,11 @@ pub async fn answer(
             .with_producer_id(-1)
             .with_producer_epoch(-1)
     };
+    // An id without its epoch, or the other way round; without a transactional id there is neither.
+    let is_first = asked.producer_id == NO_PRODUCER_ID && asked.producer_epoch == NO_EPOCH;
+    if !is_first {
+        return refused(ErrorCode::InvalidRequest);
+    }
     if asked.transactional_id.is_some() {
         return refused(ErrorCode::TransactionalIdAuthorizationFailed);
     }

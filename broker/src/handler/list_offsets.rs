@@ -1,15 +1,16 @@
 //! ListOffsets: the first, the last, or the offset for a time.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use spate_net::kafka::{
+    KafkaString,
     api::{
         TopicRef,
         list_offsets::{
             EARLIEST_LOCAL_TIMESTAMP, EARLIEST_PENDING_UPLOAD_TIMESTAMP, EARLIEST_TIMESTAMP,
             LATEST_TIERED_TIMESTAMP, LATEST_TIMESTAMP, ListOffsetsPartition,
             ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse,
-            ListOffsetsTopicResponse, MAX_TIMESTAMP,
+            ListOffsetsTopic, ListOffsetsTopicResponse, MAX_TIMESTAMP,
         },
     },
     error::ErrorCode,
@@ -28,44 +29,72 @@ use crate::{
 /// The first version whose answer has leader epochs.
 const EPOCHS_FROM: i16 = 4;
 
-/// Answers in the order of the request.
+/// The isolation levels: read_uncommitted and read_committed.
+const ISOLATION_LEVELS: std::ops::RangeInclusive<i8> = 0..=1;
+
+/// What is asked of each partition of each topic, as often as it is asked.
+type Asked<'a> = Vec<(&'a KafkaString, Vec<(&'a ListOffsetsPartition, usize)>)>;
+
+/// Answers in the order of the request, each topic and each partition once.
 pub async fn answer(
     version: i16,
     asked: ListOffsetsRequest,
     router: &Router,
 ) -> ListOffsetsResponse {
     let image = router.image();
-    let mut seen = HashSet::new();
+    let distinct = distinct(&asked.topics);
     let mut questions = Vec::new();
-    for topic in &asked.topics {
-        let named = TopicRef::Name(topic.name.clone());
-        let known = locate::topic(&image, &named);
-        for partition in &topic.partitions {
-            let first_time = seen.insert((topic.name.clone(), partition.partition_index));
-            questions.push(if first_time {
-                known.and_then(|topic| question(version, topic, partition))
-            } else {
+    for (name, partitions) in &distinct {
+        let known = locate::topic(&image, &TopicRef::Name((*name).clone()));
+        for (partition, times) in partitions {
+            questions.push(if !ISOLATION_LEVELS.contains(&asked.isolation_level) {
+                Err(ErrorCode::UnknownServerError)
+            } else if *times > 1 {
+                // Which of the questions would the answer be to?
                 Err(ErrorCode::InvalidRequest)
+            } else {
+                known.and_then(|topic| question(version, topic, partition))
             });
         }
     }
     let mut looked = find(router, questions).await.into_iter();
-    let topics = asked
-        .topics
+    let topics = distinct
         .into_iter()
-        .map(|topic| {
-            let partitions = topic
-                .partitions
-                .iter()
+        .map(|(name, partitions)| {
+            let partitions = partitions
+                .into_iter()
                 .zip(&mut looked)
-                .map(|(partition, looked)| told(version, partition, looked))
+                .map(|((partition, _), looked)| told(version, partition, looked))
                 .collect();
             ListOffsetsTopicResponse::default()
-                .with_name(topic.name.clone())
+                .with_name(name.clone())
                 .with_partitions(partitions)
         })
         .collect();
     ListOffsetsResponse::default().with_topics(topics)
+}
+
+/// Gathers what is asked by topic and partition; a topic without partitions is not asked about.
+fn distinct(asked: &[ListOffsetsTopic]) -> Asked<'_> {
+    let mut topics: Asked<'_> = Vec::new();
+    let mut topic_places = HashMap::new();
+    let mut places = HashMap::new();
+    for topic in asked.iter().filter(|topic| !topic.partitions.is_empty()) {
+        let place = *topic_places.entry(&topic.name).or_insert_with(|| {
+            topics.push((&topic.name, Vec::new()));
+            topics.len() - 1
+        });
+        let partitions = &mut topics[place].1;
+        for partition in &topic.partitions {
+            let key = (place, partition.partition_index);
+            let at = *places.entry(key).or_insert_with(|| {
+                partitions.push((partition, 0));
+                partitions.len() - 1
+            });
+            partitions[at].1 += 1;
+        }
+    }
+    topics
 }
 
 fn question(

@@ -37,6 +37,9 @@ pub const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
 /// configs, idempotent write).
 pub const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
 
+/// The versions whose requests have a place for topic ids that may not be used yet.
+const WITHOUT_IDS: std::ops::RangeInclusive<i16> = 10..=11;
+
 /// Answers; `auto_create` is there if missing topics are to be created.
 pub async fn answer(
     version: i16,
@@ -46,7 +49,13 @@ pub async fn answer(
     auto_create: Option<&ControlClient>,
 ) -> MetadataResponse {
     let wants_all = asks_for_all(asked, version);
-    let named = distinct(asked.topics.as_deref().unwrap_or_default());
+    if WITHOUT_IDS.contains(&version)
+        && let Some(topics) = &asked.topics
+        && topics.iter().any(|topic| !is_by_name_only(topic))
+    {
+        return senseless(topics);
+    }
+    let named = meant(distinct(asked.topics.as_deref().unwrap_or_default()));
     let mut refused = HashMap::new();
     // Before v4 the flag was not there and creation was implied.
     let may_create = version < 4 || asked.allow_auto_topic_creation;
@@ -88,10 +97,38 @@ pub async fn answer(
 fn distinct(named: &[MetadataRequestTopic]) -> Vec<&MetadataRequestTopic> {
     let mut seen = HashSet::new();
     let is_new = |topic: &&MetadataRequestTopic| {
-        let key = topic.name.clone().ok_or(topic.topic_id);
-        seen.insert(key)
+        let is_by_id = topic.topic_id != KafkaUuid::ZERO;
+        let key = topic.name.clone().filter(|_| !is_by_id);
+        seen.insert(key.ok_or(topic.topic_id))
     };
     named.iter().filter(is_new).collect()
+}
+
+fn is_by_name_only(topic: &MetadataRequestTopic) -> bool {
+    topic.name.is_some() && topic.topic_id == KafkaUuid::ZERO
+}
+
+/// What Kafka says to ids in versions that have a place for them, but do not serve them.
+fn senseless(asked: &[MetadataRequestTopic]) -> MetadataResponse {
+    let refused = asked.iter().map(|topic| {
+        MetadataResponseTopic::default()
+            .with_error_code(ErrorCode::InvalidRequest.code())
+            .with_name(Some(topic.name.clone().unwrap_or_default()))
+            .with_topic_id(topic.topic_id)
+            .with_topic_authorized_operations(NO_AUTHORIZED_OPERATIONS)
+    });
+    MetadataResponse::default()
+        .with_controller_id(-1)
+        .with_topics(refused.collect())
+        .with_cluster_authorized_operations(NO_AUTHORIZED_OPERATIONS)
+}
+
+/// Ids decide, as in Kafka: where one is given, topics that are only named do not count.
+fn meant(mut asked: Vec<&MetadataRequestTopic>) -> Vec<&MetadataRequestTopic> {
+    if asked.iter().any(|topic| topic.topic_id != KafkaUuid::ZERO) {
+        asked.retain(|topic| topic.topic_id != KafkaUuid::ZERO);
+    }
+    asked
 }
 
 /// Creates what is named and missing; returns why some could not be.
@@ -125,30 +162,30 @@ fn one(
     refused: &HashMap<String, ErrorCode>,
     operations: i32,
 ) -> MetadataResponseTopic {
-    let known = match &asked.name {
+    let named = asked.name.as_ref().filter(|_| is_by_name_only(asked));
+    let known = match named {
         Some(name) => image.topic(name.as_str()),
         None => image.topic_by_id(topic_id(asked.topic_id)),
     };
     if let Some(topic) = known {
         return found(topic, brokers, operations);
     }
-    let code = match &asked.name {
+    let code = match named {
         Some(name) if name::check(name.as_str()).is_err() => ErrorCode::InvalidTopicException,
         Some(name) => *refused
             .get(name.as_str())
             .unwrap_or(&ErrorCode::UnknownTopicOrPartition),
         None => ErrorCode::UnknownTopicId,
     };
-    let id = if asked.name.is_none() {
-        asked.topic_id
-    } else {
-        KafkaUuid::ZERO
-    };
     MetadataResponseTopic::default()
         .with_error_code(code.code())
-        .with_name(asked.name.clone())
-        .with_topic_id(id)
-        .with_topic_authorized_operations(NO_AUTHORIZED_OPERATIONS)
+        .with_name(named.cloned())
+        .with_topic_id(asked.topic_id)
+        .with_topic_authorized_operations(if code == ErrorCode::InvalidTopicException {
+            operations
+        } else {
+            NO_AUTHORIZED_OPERATIONS
+        })
 }
 
 fn found(topic: &Arc<TopicImage>, brokers: Brokers<'_>, operations: i32) -> MetadataResponseTopic {

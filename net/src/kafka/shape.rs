@@ -99,17 +99,33 @@ fn walk(shape: Shape, reader: &mut Reader<'_>, version: i16) -> Result<(), WireE
     reader.skip_tagged_fields()
 }
 
+/// The generated codec takes a null array for an empty one; Kafka takes it for nonsense.
+fn present(count: Option<usize>) -> Result<usize, WireError> {
+    count.ok_or(WireError::BadLength {
+        field: "array",
+        length: -1,
+    })
+}
+
 /// Shapes are constants and at most three levels deep, so the recursion is as well.
 fn walk_field(kind: Kind, reader: &mut Reader<'_>, version: i16) -> Result<(), WireError> {
     match kind {
         Kind::Bool => reader.skip("flag", 1),
         Kind::Fixed(bytes) => reader.skip("number", bytes),
         Kind::Text | Kind::NullableText(_) => reader.nullable_string("string").map(drop),
-        Kind::List(shape) | Kind::NullableList(shape) => {
+        Kind::List(shape) => {
+            let count = present(reader.nullable_array("array", 1)?)?;
+            (0..count).try_for_each(|_| walk(shape, reader, version))
+        }
+        Kind::NullableList(shape) => {
             let count = reader.nullable_array("array", 1)?;
             (0..count.unwrap_or(0)).try_for_each(|_| walk(shape, reader, version))
         }
-        Kind::Values(kind) | Kind::NullableValues(kind) => {
+        Kind::Values(kind) => {
+            let count = present(reader.nullable_array("array", 1)?)?;
+            (0..count).try_for_each(|_| walk_field(*kind, reader, version))
+        }
+        Kind::NullableValues(kind) => {
             let count = reader.nullable_array("array", 1)?;
             (0..count.unwrap_or(0)).try_for_each(|_| walk_field(*kind, reader, version))
         }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use kacrab_protocol::generated::ErrorCode;
 use spate_storage::types::TopicId;
 
-use super::{Admin, Plan, alter::topic, duplicate, repeated};
+use super::{Admin, Plan, alter::topic, duplicate, once, repeated};
 use crate::{
     config::{describe::describe_topic, layers::Texts, source::Settings},
     control::{
@@ -42,7 +42,7 @@ impl Admin<'_> {
         let repeated = repeated(topics.iter().map(|topic| topic.name.as_str()));
         let (mut records, mut outcomes) = (Vec::new(), Vec::new());
         let mut taken = Taken::default();
-        for topic in topics {
+        for topic in once(topics, |topic| &topic.name) {
             let accepted = if repeated.contains(topic.name.as_str()) {
                 Err(duplicate(&topic.name))
             } else {

@@ -1,7 +1,7 @@
 //! DeleteTopics.
 //!
-//! Codes: 3 unknown name, 100 unknown id, 42 twice in one request, 73 `delete.topic.enable` is
-//! false.
+//! Codes: 3 unknown name, 100 unknown id, 42 twice in one request (and then one answer), 73
+//! `delete.topic.enable` is false.
 
 use std::collections::BTreeSet;
 
@@ -20,15 +20,19 @@ impl Admin<'_> {
         let mut seen = BTreeSet::new();
         let repeated: BTreeSet<_> = found
             .iter()
-            .filter_map(|item| item.id)
-            .filter(|id| !seen.insert(*id))
+            .map(key)
+            .filter(|key| !seen.insert(key.clone()))
             .collect();
         let mut records = Vec::new();
         let mut outcomes = Vec::new();
         for mut item in found {
-            if item.id.is_some_and(|id| repeated.contains(&id)) {
+            if repeated.contains(&key(&item)) {
+                if !seen.remove(&key(&item)) {
+                    continue;
+                }
                 let text = format!("Duplicate topic: {:?}.", item.name);
                 item.outcome = Err(Refusal::new(ErrorCode::InvalidRequest, text));
+                item.id = None;
             } else if !self.config.delete_topics {
                 let text = "delete.topic.enable is false";
                 item.outcome = Err(Refusal::new(ErrorCode::TopicDeletionDisabled, text));
@@ -70,5 +74,13 @@ impl Admin<'_> {
                 }
             }
         }
+    }
+}
+
+/// What makes two items of a request the same topic, known or not.
+fn key(item: &TopicOutcome<TopicId>) -> (Option<TopicId>, String) {
+    match item.id {
+        Some(id) => (Some(id), String::new()),
+        None => (None, item.name.clone()),
     }
 }

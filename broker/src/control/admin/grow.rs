@@ -6,7 +6,7 @@
 use kacrab_protocol::generated::ErrorCode;
 use spate_storage::types::TopicId;
 
-use super::{Admin, Plan, duplicate, repeated};
+use super::{Admin, Plan, duplicate, once, repeated};
 use crate::control::{
     message::{ControlReply, MorePartitions, Refusal, TopicOutcome},
     metadata::record::Record,
@@ -17,7 +17,7 @@ impl Admin<'_> {
         let repeated = repeated(topics.iter().map(|topic| topic.name.as_str()));
         let (mut records, mut outcomes) = (Vec::new(), Vec::new());
         let mut planned = 0;
-        for topic in topics {
+        for topic in once(topics, |topic| &topic.name) {
             let checked = if repeated.contains(topic.name.as_str()) {
                 Err(duplicate(&topic.name))
             } else {

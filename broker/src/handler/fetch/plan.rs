@@ -116,7 +116,7 @@ impl Step {
     fn answer(&self, read: Option<ReadOutcome>) -> PartitionResponse {
         let index = self.wanted.partition;
         let (failure, extent, slices) = match (&self.target, read, &self.probed) {
-            (Err(code), _, _) => return PartitionResponse::empty(index, *code),
+            (Err(code), _, _) => return PartitionResponse::refused(index, *code),
             (Ok(_), Some(read), _) => (read.failure, read.extent, read.slices),
             (Ok(_), None, Some(probed)) => (probed.failure.clone(), probed.extent, Vec::new()),
             (Ok(_), None, None) => unreachable!("every partition that was found is probed"),
@@ -142,5 +142,7 @@ impl Step {
 
 fn locate(image: &Image, wanted: &Wanted) -> Result<TopicPartition, ErrorCode> {
     let topic = locate::topic(image, &wanted.topic)?;
-    locate::partition(topic, wanted.partition, wanted.leader_epoch)
+    // Here, as in Kafka, every negative epoch is that of a client that does not care.
+    let epoch = wanted.leader_epoch.max(locate::ANY_EPOCH);
+    locate::partition(topic, wanted.partition, epoch)
 }

@@ -59,7 +59,8 @@ async fn probe(context: &Rc<Context>, plan: &mut Plan, watch: Option<WatchKey>) 
     let mut scatter = Scatter::new();
     for (place, step) in plan.steps.iter().enumerate() {
         if let Ok(target) = step.target {
-            let item = step.item(target, step.max_bytes(), true);
+            // A client that takes no bytes still gets the batch that it stands before.
+            let item = step.item(target, step.max_bytes().max(1), true);
             scatter.add(context.router.owner(target), place, item);
         }
     }

@@ -26,13 +26,17 @@ pub const RANGE: ApiRange = ApiRange::new(ApiKey::Metadata, 0, 13, 9);
 
 /// The request on the wire.
 pub const SHAPE: Shape = &[
-    Part::always(Kind::NullableList(&[
-        Part::since(10, Kind::Fixed(16)),
-        Part::always(Kind::NullableText(10)),
-    ])),
+    Part::within(0, 0, Kind::List(TOPIC)),
+    Part::since(1, Kind::NullableList(TOPIC)),
     Part::since(4, Kind::Bool),
     Part::within(8, 10, Kind::Bool),
     Part::since(8, Kind::Bool),
+];
+
+/// A topic of the request.
+const TOPIC: Shape = &[
+    Part::since(10, Kind::Fixed(16)),
+    Part::always(Kind::NullableText(10)),
 ];
 
 /// "Authorised operations were not asked for."

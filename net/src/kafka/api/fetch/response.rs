@@ -130,6 +130,20 @@ impl PartitionResponse {
         }
     }
 
+    /// A partition that is not here: like Kafka with an empty list of aborted transactions, where
+    /// one that cannot be read has none.
+    #[must_use]
+    pub fn refused(index: i32, error: ErrorCode) -> PartitionResponse {
+        let is_unknown = matches!(
+            error,
+            ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId
+        );
+        PartitionResponse {
+            aborted_transactions: is_unknown.then(Vec::new),
+            ..PartitionResponse::empty(index, error)
+        }
+    }
+
     /// How many bytes of records it holds.
     #[must_use]
     pub fn record_bytes(&self) -> usize {
