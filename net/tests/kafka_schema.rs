@@ -326,11 +326,13 @@ fn a_null_array_is_read_only_where_the_schema_has_one() {
     assert!(decode(0).is_err(), "version 0 has no null");
     assert!(decode(1).unwrap().topics.is_none());
     let one_topic_without_list = Bytes::from_static(b"\0\0\0\x01\0\x01t\xff\xff\xff\xff");
-    assert!(decode_request::<list_offsets::ListOffsetsRequest>(
-        &Bytes::from([&[0xff; 4], &one_topic_without_list[..]].concat()),
-        1
-    )
-    .is_err());
+    assert!(
+        decode_request::<list_offsets::ListOffsetsRequest>(
+            &Bytes::from([&[0xff; 4], &one_topic_without_list[..]].concat()),
+            1
+        )
+        .is_err()
+    );
 }
 
 #[test]

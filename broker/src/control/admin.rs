@@ -163,7 +163,7 @@ fn repeated<'a>(names: impl Iterator<Item = &'a str>) -> BTreeSet<&'a str> {
 }
 
 /// The first item of each name: what is named twice is answered once.
-fn once<'a, T>(items: &'a [T], name: impl Fn(&T) -> &str) -> impl Iterator<Item = &'a T> {
+fn once<T>(items: &[T], name: impl Fn(&T) -> &str) -> impl Iterator<Item = &T> {
     let mut seen = BTreeSet::new();
     items
         .iter()
