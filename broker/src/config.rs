@@ -17,7 +17,7 @@ use std::{path::PathBuf, time::Duration};
 use self::{
     address::HostPort,
     cleaner::CleanerConfig,
-    source::{ConfigError, Settings},
+    source::{ConfigError, Settings, Source},
     topic::TopicConfig,
     value::Value,
 };
@@ -36,6 +36,12 @@ pub struct Config {
     pub advertise: Option<HostPort>,
     /// Where the first shard listens by itself, the others on the ports behind it.
     pub shard_listen: Option<HostPort>,
+    /// Where operators look.
+    pub metrics_listen: Option<HostPort>,
+    /// Whether nobody chose that.
+    pub metrics_listen_is_default: bool,
+    /// Partitions with metrics of their own.
+    pub metrics_partitions_max: u32,
     /// The data directory.
     pub data_dir: PathBuf,
     /// How many shards there are: resolved, at least 1.
@@ -135,6 +141,9 @@ impl Config {
             })?,
             advertise: read.address("advertised.listeners"),
             shard_listen: read.address("shard.listeners"),
+            metrics_listen: read.address("metrics.listen"),
+            metrics_listen_is_default: settings.chosen("metrics.listen").source == Source::Default,
+            metrics_partitions_max: read.number("metrics.partitions.max"),
             data_dir: PathBuf::from(read.text("log.dirs")),
             shards: shards(read.number("shards")),
             shard_pinning: read.flag("shard.pinning"),
@@ -165,11 +174,7 @@ impl Config {
             max_in_flight_requests: read.number("max.in.flight.requests.per.connection"),
             connection_max_idle: read.milliseconds("connections.max.idle.ms"),
             connection_progress_timeout: read.milliseconds("connection.progress.timeout.ms"),
-            fetch_max_bytes: read.number::<u32>("fetch.max.bytes").min(
-                read.number::<u64>("memory.fetch.bytes")
-                    .try_into()
-                    .unwrap_or(u32::MAX),
-            ),
+            fetch_max_bytes: read.fetch_max_bytes(),
             fetch_session_slots: read.number("max.incremental.fetch.session.cache.slots"),
             max_partitions: read.number("max.partitions"),
             retention_check_interval: read.milliseconds("log.retention.check.interval.ms"),
@@ -280,6 +285,13 @@ impl Reader<'_> {
             panic!("{key} is no number")
         };
         T::try_from(number).unwrap_or_else(|_| panic!("the table's range of {key} is too wide"))
+    }
+
+    /// Never more than its budget holds.
+    fn fetch_max_bytes(&self) -> u32 {
+        let budget = self.number::<u64>("memory.fetch.bytes");
+        let budget = u32::try_from(budget).unwrap_or(u32::MAX);
+        self.number::<u32>("fetch.max.bytes").min(budget)
     }
 
     fn milliseconds(&self, key: &str) -> Duration {

@@ -12,14 +12,17 @@ use std::{
     net::SocketAddr,
     pin::{Pin, pin},
     rc::Rc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use futures_util::{FutureExt, future::Either, future::select};
 use spate_net::{
     frame::{Frame, FrameError, FrameReader, Reserve, read_frame},
-    kafka::header::{HeaderError, parse_request},
+    kafka::{
+        header::{HeaderError, parse_request},
+        versions::ApiKey,
+    },
     reactor::{self, Notify, TcpStream},
 };
 
@@ -104,6 +107,15 @@ struct Outgoing {
     body: PendingAnswer,
     /// The request's place among those in flight, and its memory.
     holds: (Grant, Memory),
+    /// What was asked, and when.
+    asked: (ApiKey, Instant),
+}
+
+/// An answer that is being sent, with what is held until it is.
+struct Departing {
+    _holds: (Grant, Memory, Option<Grant>),
+    asked: (ApiKey, Instant),
+    bytes: usize,
 }
 
 /// Serves one connection, which was counted when it was admitted, until it ends, and says why when
@@ -157,9 +169,14 @@ async fn read(
             return Ok(());
         };
         context.stats.requests.add(1);
-        context.stats.bytes_in.add(frame.len() as u64 + 4);
+        let frame_bytes = frame.len() as u64 + 4;
+        context.stats.bytes_in.add(frame_bytes);
         let request = parse_request(&frame)?;
         drop(frame);
+        let asked = (request.header.api.key, reactor::now());
+        let counters = context.apis.of(asked.0);
+        counters.requests.add(1);
+        counters.request_bytes.add(frame_bytes);
         let mut throttle = Duration::ZERO;
         let answer = if handler::overlaps(&request.header) {
             throttle = context.produce_throttle();
@@ -175,6 +192,7 @@ async fn read(
         outbox.push(Outgoing {
             body: answer,
             holds: (place, memory),
+            asked,
         });
         hold_back(context, throttle).await;
     }
@@ -249,23 +267,29 @@ async fn write(context: Rc<Context>, stream: TcpStream, outbox: Rc<Outbox>) -> R
     while let Some(mut oldest) = outbox.pop().await {
         let answered = oldest.body.as_mut().await;
         let mut parts = Vec::new();
-        let mut holds = Vec::new();
+        let mut departing = Vec::new();
         let mut next = Some((oldest, answered));
         let mut ended = Ok(());
         while let Some((ready, answered)) = next.take() {
             match outbox.resolve(ready, answered, &mut parts) {
-                Ok(hold) => holds.push(hold),
+                Ok(answer) => departing.push(answer),
                 // The answers before it still go out.
                 Err(closed) => {
                     ended = Err(closed);
                     break;
                 }
             }
-            if holds.len() < COALESCE {
+            if departing.len() < COALESCE {
                 next = outbox.pop_ready();
             }
         }
         send(&context, &stream, parts).await?;
+        for Departing { asked, bytes, .. } in departing {
+            let (api, began) = asked;
+            let counters = context.apis.of(api);
+            counters.response_bytes.add(bytes as u64);
+            counters.answered(began.elapsed());
+        }
         ended?;
     }
     Ok(())
@@ -347,27 +371,37 @@ impl Outbox {
         }
     }
 
-    /// Puts the answer's bytes behind `parts`; returns what to hold until they are sent.
+    /// Puts the answer's bytes behind `parts`; returns what to hold and count when they are sent.
     fn resolve(
         &self,
         outgoing: Outgoing,
         answered: Answered,
         parts: &mut Vec<Bytes>,
-    ) -> Result<(Grant, Memory, Option<Grant>), Closed> {
+    ) -> Result<Departing, Closed> {
         self.unresolved.set(self.unresolved.get() - 1);
         if self.unresolved.get() == 0 {
             self.resolved.notify_one();
         }
         let (place, memory) = outgoing.holds;
+        let asked = outgoing.asked;
         match answered {
             Answered::Frame {
                 parts: frame,
                 memory: leased,
             } => {
+                let bytes = frame.iter().map(Bytes::len).sum();
                 parts.extend(frame);
-                Ok((place, memory, leased))
+                Ok(Departing {
+                    _holds: (place, memory, leased),
+                    asked,
+                    bytes,
+                })
             }
-            Answered::Nothing => Ok((place, memory, None)),
+            Answered::Nothing => Ok(Departing {
+                _holds: (place, memory, None),
+                asked,
+                bytes: 0,
+            }),
             Answered::Close(reason) => Err(Closed::Request(reason)),
         }
     }

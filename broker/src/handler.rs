@@ -28,7 +28,7 @@ use crate::{
         Stopping, control::ControlClient, producer_ids::ProducerIds, route::Router,
         session::Sessions,
     },
-    stats::ShardStats,
+    stats::{ShardStats, latency::ApiStats},
 };
 
 pub mod administration;
@@ -107,6 +107,8 @@ pub struct Context {
     pub config: Arc<Config>,
     /// This shard's counters.
     pub stats: Arc<ShardStats>,
+    /// Its counters by API.
+    pub apis: Arc<ApiStats>,
     /// Keeps bad clients from flooding the log.
     pub warnings: WarnLimiter,
     /// Whether the shard is about to end.

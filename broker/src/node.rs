@@ -21,13 +21,15 @@ use crate::{
     allocator,
     config::{Config, address::HostPort},
     control::{
+        http::{Health, Http, Observed},
         inspect::Statistics,
         publish::Publisher,
+        survey::{self, SurveyDesk},
         thread::{Control, Ended},
     },
     image::{NodeInfo, brokers},
     node::{
-        data::DataError,
+        data::{Data, DataError},
         threads::{Crew, CrewPlan},
     },
     stats::NodeStats,
@@ -130,6 +132,7 @@ pub fn serve(mut config: Config, ready: impl FnOnce(&Listening)) -> Result<(), S
         shards,
     } = addresses(&config)?;
     let listening = listening(&config, listen, &shards)?;
+    let operators = operators_listener(&config)?;
     let mut data = data::open(&config)?;
     let cluster_id = data.node.cluster.to_string();
     let info = NodeInfo {
@@ -157,7 +160,10 @@ pub fn serve(mut config: Config, ready: impl FnOnce(&Listening)) -> Result<(), S
     };
     let (crew, links) = Crew::start(plan, &data.lock, std::mem::take(&mut data.shards))?;
     tracing::info!(cluster_id, shards = config.shards, %listen, "serving");
+    let (surveys, http) = operators_view(operators, &config, &stats, &data);
     let control = Control {
+        surveys,
+        http,
         metadata: data.metadata,
         publisher,
         links,
@@ -185,6 +191,29 @@ pub fn serve(mut config: Config, ready: impl FnOnce(&Listening)) -> Result<(), S
         Ended::ShardLost(shard) => Err(ServeError::ShardLost(shard)),
         Ended::HousekeeperLost => Err(ServeError::HousekeeperLost),
     }
+}
+
+/// What operators see through the listener, if there is one.
+fn operators_view(
+    listener: Option<TcpListener>,
+    config: &Arc<Config>,
+    stats: &NodeStats,
+    data: &Data,
+) -> (SurveyDesk, Option<Http>) {
+    let (survey, surveys) = survey::desk();
+    let health = Health::new(stats.clone(), data.fence.clone());
+    let config = Arc::clone(config);
+    let http = listener.map(|listener| Http {
+        listener: Some(listener),
+        observed: Arc::new(Observed::new(
+            health,
+            stats.clone(),
+            config,
+            survey,
+            data.space.clone(),
+        )),
+    });
+    (surveys, http)
 }
 
 /// What `spate stats` shows: the shards' counters, and how the disk is.
@@ -229,23 +258,25 @@ fn addresses(config: &Config) -> Result<Addresses, ServeError> {
     })
 }
 
-/// An address that can be listened on, and who keeps it until it is. Bound without SO_REUSEPORT,
-/// with which the shards bind it: a second broker would share the port silently.
-fn probe(key: &'static str, wanted: &HostPort) -> Result<(TcpListener, SocketAddr), ServeError> {
-    let resolve = |source| ServeError::Resolve {
+fn resolve(key: &'static str, wanted: &HostPort) -> Result<SocketAddr, ServeError> {
+    let refused = |source| ServeError::Resolve {
         key,
         address: wanted.clone(),
         source,
     };
     let mut addresses = (wanted.host.as_str(), wanted.port)
         .to_socket_addrs()
-        .map_err(resolve)?;
-    let address = addresses.next().ok_or_else(|| {
-        resolve(io::Error::new(
-            io::ErrorKind::NotFound,
-            "the host has no address",
-        ))
-    })?;
+        .map_err(refused)?;
+    addresses.next().ok_or_else(|| {
+        let none = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+        refused(none)
+    })
+}
+
+/// An address that can be listened on, and who keeps it until it is. Bound without SO_REUSEPORT,
+/// with which the shards bind it: a second broker would share the port silently.
+fn probe(key: &'static str, wanted: &HostPort) -> Result<(TcpListener, SocketAddr), ServeError> {
+    let address = resolve(key, wanted)?;
     let began = Instant::now();
     loop {
         let bound = TcpListener::bind(address).and_then(|probe| {
@@ -267,6 +298,33 @@ fn probe(key: &'static str, wanted: &HostPort) -> Result<(TcpListener, SocketAdd
                 });
             }
         }
+    }
+}
+
+/// The socket of the metrics, bound before anything else begins. If nobody chose its address and
+/// it is taken, the broker does without: a second one on the same machine is nothing unusual.
+fn operators_listener(config: &Config) -> Result<Option<TcpListener>, ServeError> {
+    let Some(wanted) = &config.metrics_listen else {
+        return Ok(None);
+    };
+    match resolve("metrics.listen", wanted).and_then(|address| {
+        TcpListener::bind(address).map_err(|source| ServeError::Listen {
+            key: "metrics.listen",
+            address,
+            source,
+        })
+    }) {
+        Ok(listener) => {
+            if let Ok(address) = listener.local_addr() {
+                tracing::info!(%address, "metrics and health are served over HTTP");
+            }
+            Ok(Some(listener))
+        }
+        Err(error) if config.metrics_listen_is_default => {
+            tracing::warn!(%error, "no metrics: their default address cannot be had");
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }
 

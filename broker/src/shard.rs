@@ -29,6 +29,7 @@ use crate::{
     control::{
         link::ShardPort,
         message::{FromShard, ShardNotice},
+        survey::ShardSurvey,
     },
     handler::{
         ConnectionLimits, Context,
@@ -66,6 +67,9 @@ pub mod wait;
 
 /// Envelopes taken from the rings before other tasks of the shard get a turn.
 const MAIL_PER_TURN: usize = 256;
+
+/// Partitions whose numbers are taken before other tasks of the shard get a turn: some 50 us.
+const PARTITIONS_PER_TURN: usize = 256;
 
 /// How often gauges are published and stragglers looked for.
 const TICK: Duration = Duration::from_secs(1);
@@ -184,6 +188,7 @@ impl Shard {
             },
             config: Arc::clone(&config),
             stats: Arc::clone(&stats),
+            apis: all_stats.shard_apis(usize::from(id.0)),
             warnings: WarnLimiter::default(),
             stopping: Rc::clone(&stopping),
             fence,
@@ -320,7 +325,19 @@ impl Shard {
         }
     }
 
-    fn obey(&self, notice: ShardNotice) {
+    /// Tells the numbers of all partitions, a few hundred a turn.
+    async fn survey(self: Rc<Self>) {
+        let store = self.logs.store();
+        let mut partitions = Vec::new();
+        for some in store.partitions().chunks(PARTITIONS_PER_TURN) {
+            partitions.extend(some.iter().filter_map(|tp| store.numbers(*tp)));
+            reactor::yield_now().await;
+        }
+        let survey = ShardSurvey { partitions };
+        self.context.control.tell(FromShard::Surveyed(survey));
+    }
+
+    fn obey(self: &Rc<Self>, notice: ShardNotice) {
         match notice {
             ShardNotice::NewImage { image, dropped } => {
                 let version = image.version;
@@ -330,6 +347,9 @@ impl Shard {
                 }
                 self.retainer.retain_topics(changed);
                 self.context.control.tell(FromShard::Adopted(version));
+            }
+            ShardNotice::Survey => {
+                let _detached = reactor::spawn(Rc::clone(self).survey());
             }
             ShardNotice::Shutdown => self.stopping.begin(),
             ShardNotice::Reply { .. } => unreachable!("the control client delivers replies itself"),
@@ -384,6 +404,7 @@ impl Shard {
         let counters = store.counters();
         let memory = store.memory();
         let ring = reactor::counters();
+        self.publish_load(ring.parked_ns / 1000);
         stats.hops.set(self.mesh.hops());
         stats.local.set(self.context.router.local());
         stats.append_stalls.set(self.logs.appends().stalls());
@@ -433,6 +454,17 @@ impl Shard {
         stats.compaction_written_bytes.set(written);
         let removed = counters.compaction_removed_records;
         stats.compaction_removed_records.set(removed);
+    }
+
+    fn publish_load(&self, parked_us: u64) {
+        let stats = &self.stats;
+        let now_ms = self.all_stats.clock_ms();
+        let passed_us = (now_ms.saturating_sub(stats.heard_ms.get()) * 1000).max(1);
+        let asleep_us = parked_us.saturating_sub(stats.parked_us.get());
+        let busy_us = passed_us.saturating_sub(asleep_us);
+        stats.load_permille.set(busy_us * 1000 / passed_us);
+        stats.heard_ms.set(now_ms);
+        stats.parked_us.set(parked_us);
     }
 
     /// Gives connections time to send the answers that are on their way. Those of the other shards

@@ -1,12 +1,19 @@
 //! Counters that the control thread reads while the shards count: one writer each, so a plain load
 //! and store suffice, and no core waits for another's cache line to add one.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use serde::Serialize;
+
+pub mod latency;
+
+use latency::ApiStats;
 
 /// A number that one shard writes and anyone reads.
 #[derive(Debug, Default)]
@@ -53,11 +60,14 @@ impl Counter {
 }
 
 macro_rules! shard_stats {
-    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
+    ($($(#[doc = $doc:literal])* $name:ident),+ $(,)?) => {
+        /// Name and meaning of each statistic, in the order of [`ShardStats`].
+        pub const SHARD_STATS: &[(&str, &str)] = &[$((stringify!($name), concat!($($doc),*)),)+];
+
         /// What one shard counts since the start, and its gauges as of the last second.
         #[derive(Debug, Default)]
         pub struct ShardStats {
-            $($(#[$doc])* pub $name: Counter,)+
+            $($(#[doc = $doc])* pub $name: Counter,)+
         }
 
         /// [`ShardStats`] at one moment.
@@ -65,12 +75,17 @@ macro_rules! shard_stats {
         pub struct ShardSnapshot {
             /// The shard.
             pub shard: usize,
-            $($(#[$doc])* pub $name: u64,)+
+            $($(#[doc = $doc])* pub $name: u64,)+
         }
 
         impl ShardStats {
             fn snapshot(&self, shard: usize) -> ShardSnapshot {
                 ShardSnapshot { shard, $($name: self.$name.get(),)+ }
+            }
+
+            /// In the order of [`SHARD_STATS`].
+            fn values(&self) -> Vec<u64> {
+                vec![$(self.$name.get(),)+]
             }
         }
     };
@@ -97,6 +112,12 @@ shard_stats! {
     batches_refused,
     /// Batches that were given the codec that their topic asks for.
     batches_recoded,
+    /// Bytes of batches taken from producers.
+    batch_bytes_in,
+    /// Bytes of batches given to readers.
+    batch_bytes_out,
+    /// Partitions that a fetch was refused.
+    fetches_refused,
     /// Bytes of requests.
     bytes_in,
     /// Bytes of responses.
@@ -175,12 +196,29 @@ shard_stats! {
     compaction_removed_records,
     /// Partitions with data.
     partitions,
+    /// When the shard last published its numbers, in ms since the start.
+    heard_ms,
+    /// Time that the shard slept, in us.
+    parked_us,
+    /// Thousandths of the last second in which the shard did not sleep.
+    load_permille,
 }
 
 /// The statistics of all shards, for whoever holds this.
 #[derive(Debug, Clone)]
 pub struct NodeStats {
     shards: Arc<[Arc<ShardStats>]>,
+    apis: Arc<[Arc<ApiStats>]>,
+    began: Instant,
+}
+
+/// How busy a shard is.
+#[derive(Debug, Clone, Copy)]
+pub struct Load {
+    /// Since the start.
+    pub busy: Duration,
+    /// In the last second: 0 to 1.
+    pub ratio: f64,
 }
 
 /// [`NodeStats`] at one moment.
@@ -195,12 +233,51 @@ impl NodeStats {
     pub fn new(shards: u16) -> NodeStats {
         NodeStats {
             shards: (0..shards).map(|_| Arc::default()).collect(),
+            apis: (0..shards).map(|_| Arc::default()).collect(),
+            began: Instant::now(),
         }
     }
 
     /// One shard's counters, for that shard to write.
     pub fn shard(&self, shard: usize) -> Arc<ShardStats> {
         Arc::clone(&self.shards[shard])
+    }
+
+    /// One shard's counters of APIs, for that shard to write.
+    pub fn shard_apis(&self, shard: usize) -> Arc<ApiStats> {
+        Arc::clone(&self.apis[shard])
+    }
+
+    /// All shards' counters of APIs.
+    pub fn apis(&self) -> impl Iterator<Item = &ApiStats> {
+        self.apis.iter().map(|apis| &**apis)
+    }
+
+    /// Milliseconds since the start.
+    pub fn clock_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// When each shard last published its numbers, by [`NodeStats::clock_ms`].
+    pub fn heard_ms(&self) -> impl Iterator<Item = u64> {
+        self.shards.iter().map(|shard| shard.heard_ms.get())
+    }
+
+    /// Every shard's statistics, in the order of [`SHARD_STATS`].
+    pub fn values(&self) -> Vec<Vec<u64>> {
+        self.shards.iter().map(|shard| shard.values()).collect()
+    }
+
+    /// How busy each shard is.
+    pub fn loads(&self) -> Vec<Load> {
+        let load = |shard: &Arc<ShardStats>| {
+            let heard = Duration::from_millis(shard.heard_ms.get());
+            Load {
+                busy: heard.saturating_sub(Duration::from_micros(shard.parked_us.get())),
+                ratio: shard.load_permille.get() as f64 / 1e3,
+            }
+        };
+        self.shards.iter().map(load).collect()
     }
 
     /// Connections open over all shards.

@@ -1,4 +1,4 @@
-"""What Produce promises beyond storing bytes: idempotence, timestamps, limits, a codec of the topic,
+"""What Produce promises beyond storing bytes: idempotence, timestamps, limits, the topic's codec,
 and refusals with Kafka's numbers. Every test without settings of its own holds for a real Kafka
 too (`--broker`): that is where the expectations come from."""
 

@@ -45,7 +45,8 @@ class Broker(Elsewhere):
         self.log = home / "broker.log"
         self.reactor = reactor
         self.shards = shards
-        self.settings = dict(settings or {})
+        # Brokers stand beside each other: one that is to be scraped says where.
+        self.settings = {"metrics.listen": ""} | (settings or {})
         self.prefix = list(prefix)
         self.process = None
         self.start_s = None

@@ -27,6 +27,7 @@ mod settle;
 mod signal;
 mod start;
 mod stock;
+mod survey;
 
 pub use compact::{CompactError, Compacted};
 pub(crate) use config::block_payload_bytes;
@@ -37,6 +38,7 @@ pub use lookup::TimestampedOffset;
 pub use read::ReadData;
 pub use scrub::ScrubPace;
 pub(crate) use seal::fill_block;
+pub use survey::PartitionNumbers;
 
 use crate::{
     batch::{BatchHeader, HEADER_BYTES, stamp, stamp_time},

@@ -51,6 +51,12 @@ const PLACE: &[Setting] = &[
         .means("The data directory. One, not a list: spread disks under it."),
     Setting::int("node.id", 1, 1, 999, NoUnit)
         .means("This node's id, fixed with the first start of a data directory."),
+    Setting::text("metrics.listen", "127.0.0.1:9644", Kind::Address).means(
+        "Where /metrics, /health/live and /health/ready are served over HTTP; empty: nowhere.",
+    ),
+    Setting::int("metrics.partitions.max", 1000, 0, 10_000_000, NoUnit).means(
+        "Partitions that have metrics of their own, by topic name; the rest is only summed.",
+    ),
     Setting::text("broker.rack", "", Kind::Text).means("Where the node stands; empty: not said."),
     Setting::text("log.level", "info", Kind::Text).means(
         "What is logged: error, warn, info, debug or trace, or tracing's directives such as \

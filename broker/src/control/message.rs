@@ -9,6 +9,7 @@ use std::sync::Arc;
 use kacrab_protocol::generated::ErrorCode;
 use spate_storage::types::TopicId;
 
+use super::survey::ShardSurvey;
 use crate::{
     config::describe::ConfigRow,
     image::{Image, ImageVersion},
@@ -30,6 +31,8 @@ pub enum FromShard {
     },
     /// The shard answers from this image (and any before it is forgotten) from now on.
     Adopted(ImageVersion),
+    /// After [`ShardNotice::Survey`].
+    Surveyed(ShardSurvey),
     /// After [`ShardNotice::Shutdown`]: all is flushed and answered, the shard is about to end.
     Drained,
 }
@@ -51,6 +54,9 @@ pub enum ShardNotice {
         /// What came of it.
         reply: ControlReply,
     },
+    /// Say the numbers of all partitions: [`FromShard::Surveyed`]. Only after the answer comes the
+    /// next such notice.
+    Survey,
     /// Take no more connections, answer what is in hand, flush, say [`FromShard::Drained`], end.
     Shutdown,
 }

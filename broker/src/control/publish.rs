@@ -45,6 +45,11 @@ impl Publisher {
         Publisher { aliases, ..self }
     }
 
+    /// The topics of the last image, in no order.
+    pub fn topics(&self) -> impl Iterator<Item = &Arc<TopicImage>> {
+        self.topics.values()
+    }
+
     /// The version of the last image.
     #[must_use]
     pub fn version(&self) -> ImageVersion {

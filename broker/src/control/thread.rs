@@ -11,17 +11,19 @@ use kacrab_protocol::generated::ErrorCode;
 use spate_storage::{commit::Fence, space::Space, types::TopicId};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::Notify,
+    sync::{Notify, oneshot},
     time::{sleep, sleep_until},
 };
 
 use super::{
     admin::Admin,
+    http::{self, Http},
     inspect::Inspector,
     link::ShardLink,
     message::{ControlReply, ControlRequest, FromShard, Refusal, ShardNotice, Ticket},
     metadata::Metadata,
     publish::Publisher,
+    survey::{Survey, SurveyDesk},
 };
 use crate::{image::ImageVersion, node::data::look_at_space};
 
@@ -64,6 +66,10 @@ pub struct Control {
     pub fence: Fence,
     /// How full it is: told here, every second.
     pub space: Space,
+    /// What is asked of all shards at once.
+    pub surveys: SurveyDesk,
+    /// What operators see; `None`: nothing listens for them.
+    pub http: Option<Http>,
     /// The statistics now, for the log (SIGUSR1).
     pub statistics: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
 }
@@ -74,12 +80,17 @@ impl Control {
     ///
     /// # Errors
     /// If the runtime or the signal handlers cannot be made.
-    pub fn run(self, ready: impl FnOnce()) -> std::io::Result<Ended> {
+    pub fn run(mut self, ready: impl FnOnce()) -> std::io::Result<Ended> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         runtime.block_on(async {
             let signals = Signals::install()?;
+            if let Some(http) = &mut self.http
+                && let Some(listener) = http.listener.take()
+            {
+                http::serve(listener, Arc::clone(&http.observed))?;
+            }
             ready();
             Ok(Loop::new(self).run(signals).await)
         })
@@ -166,6 +177,7 @@ impl Loop {
                 _ = signals.terminate.recv() => self.shut_down("SIGTERM"),
                 _ = signals.interrupt.recv() => self.shut_down("SIGINT"),
                 _ = signals.user.recv() => self.log_statistics(),
+                asker = self.control.surveys.asked() => self.survey(asker),
                 () = Inspector::serve_one(&mut inspector, &self.control.statistics) => {}
                 () = sleep(RETRY), if !all_sent => {}
                 () = sleep_until(deadline.into()) => {}
@@ -199,7 +211,11 @@ impl Loop {
                 match message {
                     FromShard::Request { ticket, request } => asked.push((shard, ticket, request)),
                     FromShard::Adopted(version) => self.progress[shard].adopted = version,
-                    FromShard::Drained => self.progress[shard].drained = true,
+                    FromShard::Surveyed(answer) => self.control.surveys.answered(shard, answer),
+                    FromShard::Drained => {
+                        self.progress[shard].drained = true;
+                        self.control.surveys.lost(shard);
+                    }
                 }
             }
         }
@@ -271,6 +287,12 @@ impl Loop {
         }
     }
 
+    fn survey(&mut self, asker: oneshot::Sender<Survey>) {
+        let topics = self.control.publisher.topics().cloned().collect();
+        let links = &mut self.control.links;
+        self.control.surveys.begin(asker, topics, links);
+    }
+
     fn release_replies(&mut self) {
         let live = self.progress.iter().filter(|progress| !progress.drained);
         let everywhere = live.map(|progress| progress.adopted).min();
@@ -297,6 +319,7 @@ impl Loop {
         for (shard, (progress, abandoned)) in self.progress.iter_mut().zip(abandoned).enumerate() {
             if *abandoned && !progress.drained {
                 progress.drained = true;
+                self.control.surveys.lost(shard);
                 self.lost.get_or_insert(Ended::ShardLost(shard));
             }
         }
@@ -322,6 +345,9 @@ impl Loop {
         let timeout = self.control.publisher.config().shutdown_timeout;
         tracing::info!(cause, ?timeout, "shutting down: answering what is in hand");
         self.deadline = Some(Instant::now() + timeout);
+        if let Some(http) = &self.control.http {
+            http.observed.health.end();
+        }
         for link in &mut self.control.links {
             link.send(ShardNotice::Shutdown);
         }

@@ -79,6 +79,9 @@ pub async fn answer(
     let (outcomes, memory) = grant::read(context, &asked, &plan).await;
     let committed_only = asked.isolation_level == READ_COMMITTED;
     let partitions = plan.answer(outcomes, committed_only);
+    let is_refused = |(_, answer): &&(Wanted, PartitionResponse)| answer.error != ErrorCode::None;
+    let refused = partitions.iter().filter(is_refused).count();
+    context.stats.fetches_refused.add(refused as u64);
     let response = respond(context, membership, partitions);
     frame(header, &response, Some(memory))
 }

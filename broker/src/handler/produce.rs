@@ -148,6 +148,7 @@ async fn admit_one(
     }
     context.stats.batches_in.add(1);
     context.stats.records_in.add(checked.record_count as u64);
+    context.stats.batch_bytes_in.add(item.batch.len() as u64);
     Ok(item)
 }
 

@@ -60,6 +60,8 @@ impl Broker {
             "socket.request.max.bytes=8388608",
             "--set",
             "journal.bytes=16777216",
+            "--set",
+            "metrics.listen=",
         ]);
         let mut process = command
             .stdout(Stdio::piped())

@@ -145,6 +145,8 @@ pub struct Counters {
     pub polls: u64,
     /// Turns that parked the thread.
     pub parks: u64,
+    /// Nanoseconds that it was parked.
+    pub parked_ns: u64,
     /// Wakes sent to other reactors through the ring.
     pub ring_wakes: u64,
     /// Wakes sent to other reactors by an eventfd write.
@@ -166,6 +168,7 @@ pub(crate) struct Tally {
     pub(crate) completions: Count,
     pub(crate) polls: Count,
     pub(crate) parks: Count,
+    pub(crate) parked_ns: Count,
     pub(crate) ring_wakes: Count,
     pub(crate) eventfd_wakes: Count,
     pub(crate) wakes_received: Count,
@@ -182,6 +185,7 @@ impl Tally {
             completions: self.completions.get(),
             polls: self.polls.get(),
             parks: self.parks.get(),
+            parked_ns: self.parked_ns.get(),
             ring_wakes: self.ring_wakes.get(),
             eventfd_wakes: self.eventfd_wakes.get(),
             wakes_received: self.wakes_received.get(),

@@ -168,7 +168,9 @@ impl Core {
         self.tally.parks.add(1);
         let parked = Instant::now();
         self.driver.turn(Wait::Until(self.timers.next_deadline()));
-        if !self.spin.limit.is_zero() && parked.elapsed() < self.spin.limit {
+        let asleep = parked.elapsed();
+        self.tally.parked_ns.add(asleep.as_nanos() as u64);
+        if !self.spin.limit.is_zero() && asleep < self.spin.limit {
             self.spin.budget.set(self.spin.limit);
         }
     }

@@ -48,6 +48,8 @@ fn world(shards: usize) -> World {
         statistics,
         fence: Fence::new(),
         space: Space::default(),
+        surveys: crate::control::survey::desk().1,
+        http: None,
     };
     World {
         control: Loop::new(control),

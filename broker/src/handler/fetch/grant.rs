@@ -82,6 +82,8 @@ pub async fn read(
         })
         .await;
     let bytes = |outcome: &ReadOutcome| outcome.slices.iter().map(Bytes::len).sum::<usize>();
-    memory.shrink_to(outcomes.iter().map(|(_, outcome)| bytes(outcome)).sum());
+    let read = outcomes.iter().map(|(_, outcome)| bytes(outcome)).sum();
+    memory.shrink_to(read);
+    context.stats.batch_bytes_out.add(read as u64);
     (outcomes, memory)
 }

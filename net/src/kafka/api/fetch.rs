@@ -8,9 +8,8 @@
 //!
 //! Errors per partition: 1 offset out of range, 3 unknown topic, 100 unknown id, 103 id of another
 //! topic, 6 not the leader, 74/75 leader epoch older/newer, 29 not authorised, 2 corrupt
-//! (76 no more: Kafka 4 gives zstd to every version). For the whole answer (v7+): 70 unknown session,
-//! 71 session epoch,
-//! 106 names and ids mixed in a session.
+//! (76 no more: Kafka 4 gives zstd to every version). For the whole answer (v7+): 70 unknown
+//! session, 71 session epoch, 106 names and ids mixed in a session.
 //!
 //! Clients: records are empty, never null, where there are none (old clients trip over null).
 //! The first partition that has data gets at least one whole batch, even above the limits, and an
