@@ -3,7 +3,7 @@
 //! time nobody waits for.
 
 use std::{
-    io,
+    io::{self, Write as _},
     path::{Path, PathBuf},
     rc::Rc,
 };
@@ -11,7 +11,7 @@ use std::{
 use glommio::io::{Directory, DmaFile, OpenOptions};
 
 use crate::disk::{
-    Disk, Flush, OpenMode,
+    Disk, Flush, OpenMode, PAGE,
     aligned::AlignedBuf,
     standard::{create_dir_now, list_now, remove_now, space_now},
 };
@@ -32,6 +32,28 @@ pub(super) struct BackgroundFile {
 /// a large file must not hold up the jobs that shards wait for.
 async fn off_ring<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> T {
     glommio::executor().spawn_blocking(call).await
+}
+
+/// Has glommio find out whether the device can be polled. It tries a read on the first file of a
+/// device that it opens, and takes the end of an empty one for success; every later read would fail
+/// with EOPNOTSUPP where the device cannot (virtio, most of the cloud's).
+pub(super) async fn probe_polling(dir: &Path) -> io::Result<()> {
+    let path = dir.join("polling-probe");
+    let (dir, written) = (dir.to_owned(), path.clone());
+    off_ring(move || {
+        std::fs::create_dir_all(dir)?;
+        let mut file = std::fs::File::create(&written)?;
+        file.write_all(&[0x5A; PAGE])?;
+        file.sync_all()
+    })
+    .await?;
+    let opened = OpenOptions::new().read(true).dma_open(&path).await;
+    let closed = match opened {
+        Ok(file) => file.close().await,
+        Err(error) => Err(error),
+    };
+    off_ring(move || remove_now(&path)).await?;
+    closed.map_err(io::Error::from)
 }
 
 impl Disk for BackgroundDisk {

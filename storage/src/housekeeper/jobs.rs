@@ -93,6 +93,10 @@ impl<D: Disk> Keeper<D> {
         self.disk.remove(&trial).await
     }
 
+    pub(super) fn data(&self) -> &Path {
+        &self.data
+    }
+
     fn pool(&self) -> PathBuf {
         self.data.join("pool")
     }

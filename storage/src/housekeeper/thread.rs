@@ -13,7 +13,7 @@ use glommio::{Latency, LocalExecutor, LocalExecutorBuilder, Placement, Shares};
 
 use super::{
     Keeper, Urgency,
-    background::BackgroundDisk,
+    background::{BackgroundDisk, probe_polling},
     lanes::Lanes,
     mail::{self, Bell, ChoreReceiver, ChoreSender, Mail, WakeShard},
     serve::serve,
@@ -236,7 +236,12 @@ fn run_on_glommio(
 ) -> Result<(), (Mail, String)> {
     executor.run(async {
         let keeper = duties.keeper(BackgroundDisk);
-        if let Err(error) = keeper.start().await {
+        let probed = probe_polling(keeper.data()).await;
+        let started = match probed {
+            Ok(()) => keeper.start().await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = started {
             let note = format!(
                 "the housekeeper runs without io_uring: {error}; it needs direct I/O in the data \
                  directory, which ext4 and xfs allow"

@@ -8,6 +8,7 @@ use spate_storage::{
         fragment::{BlockPlace, Fragment, Kind, Reader},
         frame::{FrameError, FrameHead, FrameView, HEADER_BYTES},
         row::Row,
+        switch::Switch,
     },
     pool::FileHead,
 };
@@ -162,6 +163,12 @@ fn fragment_item(
                 .with("producers", row.producers.len())
                 .with("unreadable", row.unreadable.len()),
             None => item.with("error", "no row"),
+        },
+        Kind::Switch => match Switch::decode(fragment, &payload) {
+            Some(switch) => item
+                .with("clean_end", switch.clean_end.0)
+                .with("files", switch.files.len()),
+            None => item.with("error", "no switch of generations"),
         },
         _ => item,
     }

@@ -14,7 +14,8 @@ use spate_storage::{
     journal::{
         fragment::{BlockPlace, Fragment, Kind, Reader},
         reader::FoundJournal,
-        row::Row,
+        row::{FileRow, Row},
+        switch::Switch,
     },
     metadata_log,
     node::read_slots,
@@ -274,10 +275,29 @@ impl Known {
         file.next = file.next.max(next);
     }
 
+    fn take_file(&mut self, file: &FileRow) {
+        let entry = KnownFile {
+            incarnation: file.incarnation,
+            file_bytes: file.file_bytes,
+            end: file.end.0,
+            next: file.next.0,
+        };
+        self.files.insert(file.name, entry);
+    }
+
+    /// Compaction wrote a generation that takes the place of everything before its end.
+    fn switch_to(&mut self, switch: &Switch) {
+        self.files.retain(|_, file| file.next > switch.end.0.0);
+        let start = self.start;
+        let files = switch.files.iter().filter(|file| file.next.0 > start);
+        files.for_each(|file| self.take_file(file));
+    }
+
     /// Files that end below the start are gone, but for the one being written.
     fn begin_at(&mut self, start: i64) {
         self.start = start;
-        let last = self.files.keys().next_back().copied();
+        let last = self.files.keys().copied();
+        let last = last.max_by_key(|name| (name.base, name.number));
         self.files
             .retain(|name, file| Some(*name) == last || file.next > start);
     }
@@ -312,6 +332,11 @@ fn take(fragment: &Fragment, payload: &[u8], is_in_head: bool, partitions: &mut 
                 }
             }
         }
+        Kind::Switch => {
+            if let Some(switch) = Switch::decode(fragment, payload) {
+                known.switch_to(&switch);
+            }
+        }
         Kind::Start => known.begin_at(fragment.base.0),
         Kind::Truncate => known.next = fragment.next.0,
         _ => {}
@@ -322,13 +347,5 @@ fn take_row(known: &mut Known, row: &Row) {
     known.start = row.start.0;
     known.next = row.flushed.0.0;
     known.unreadable = row.unreadable.len();
-    for file in &row.files {
-        let entry = KnownFile {
-            incarnation: file.incarnation,
-            file_bytes: file.file_bytes,
-            end: file.end.0,
-            next: file.next.0,
-        };
-        known.files.insert(file.name, entry);
-    }
+    row.files.iter().for_each(|file| known.take_file(file));
 }
