@@ -9,8 +9,10 @@ from dataclasses import dataclass, replace
 import crc32c
 
 PRODUCE, FETCH, LIST_OFFSETS, METADATA, API_VERSIONS = 0, 1, 2, 3, 18
+DELETE_RECORDS = 21
 
 NONE = 0
+OFFSET_OUT_OF_RANGE = 1
 CORRUPT_MESSAGE = 2
 UNKNOWN_TOPIC_OR_PARTITION = 3
 MESSAGE_TOO_LARGE = 10
@@ -19,6 +21,7 @@ RECORD_LIST_TOO_LARGE = 18
 INVALID_REQUIRED_ACKS = 21
 INVALID_TIMESTAMP = 32
 UNSUPPORTED_VERSION = 35
+POLICY_VIOLATION = 44
 OUT_OF_ORDER_SEQUENCE = 45
 INVALID_PRODUCER_EPOCH = 47
 FETCH_SESSION_ID_NOT_FOUND = 70
@@ -244,6 +247,36 @@ class Connection:
         answer.string()
         _count, _partition, error, found, offset = answer.take("iihqq")
         return error, found, offset
+
+    def offset_and_epoch(self, topic: str, timestamp: int) -> tuple[int, int, int]:
+        """Error, offset and its leader epoch."""
+        body = string(topic) + array([struct.pack(">iiq", 0, -1, timestamp)])
+        answer = self.call(LIST_OFFSETS, 4, struct.pack(">ib", -1, 0) + array([body]))
+        answer.take("ii")
+        answer.string()
+        _count, _partition, error, _time, offset, epoch = answer.take("iihqqi")
+        return error, offset, epoch
+
+    def delete_records(self, topic: str, *before: tuple[int, int]) -> list[tuple[int, int, int]]:
+        """Partition, low watermark and error of each; `before` are partitions and offsets."""
+        body = string(topic) + array([struct.pack(">iq", *one) for one in before])
+        answer = self.call(DELETE_RECORDS, 1, array([body]) + struct.pack(">i", 10_000))
+        answer.take("ii")
+        answer.string()
+        return [answer.take("iqh") for _ in range(answer.take("i"))]
+
+    def fetch_extent(self, topic: str, offset: int) -> tuple[int, int, int, bytes]:
+        """Error, high watermark, log start offset and records."""
+        head = struct.pack(">iiiib", -1, 0, 1, 1 << 20, 0)
+        entry = struct.pack(">iqqi", 0, offset, -1, 1 << 20)
+        answer = self.call(FETCH, 5, head + array([string(topic) + array([entry])]))
+        answer.take("ii")
+        answer.string()
+        answer.take("ii")
+        error, high_watermark, _stable, log_start = answer.take("hqqq")
+        for _ in range(max(answer.take("i"), 0)):
+            answer.take("qq")
+        return error, high_watermark, log_start, answer.bytes(answer.take("i"))
 
     def wait_for_topic(self, topic: str) -> int:
         """Asks Metadata (which may create the topic); its error."""

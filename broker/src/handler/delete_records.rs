@@ -1,11 +1,14 @@
 //! DeleteRecords: logs that begin later. Answered when that is durable.
 
+use std::collections::HashSet;
+
 use spate_net::kafka::{
     api::{
         TopicRef,
         delete_records::{
             DeleteRecordsPartition, DeleteRecordsPartitionResult, DeleteRecordsRequest,
-            DeleteRecordsResponse, DeleteRecordsTopicResult, HIGH_WATERMARK, NO_LOW_WATERMARK,
+            DeleteRecordsResponse, DeleteRecordsTopic, DeleteRecordsTopicResult, HIGH_WATERMARK,
+            NO_LOW_WATERMARK,
         },
     },
     error::ErrorCode,
@@ -25,8 +28,9 @@ use crate::{
 /// Where a partition's log begins now, or why it does not begin later.
 type Outcome = Result<Offset, ErrorCode>;
 
-/// Answers in the order of the request.
-pub async fn answer(asked: DeleteRecordsRequest, router: &Router) -> DeleteRecordsResponse {
+/// Answers in the order of the request; of a partition named twice the last offset counts.
+pub async fn answer(mut asked: DeleteRecordsRequest, router: &Router) -> DeleteRecordsResponse {
+    asked.topics.iter_mut().for_each(keep_last);
     let image = router.image();
     let mut scatter = Scatter::new();
     let mut outcomes: Vec<Outcome> = Vec::new();
@@ -58,6 +62,14 @@ pub async fn answer(asked: DeleteRecordsRequest, router: &Router) -> DeleteRecor
             .with_partitions(partitions.collect())
     });
     DeleteRecordsResponse::default().with_topics(topics.collect())
+}
+
+fn keep_last(topic: &mut DeleteRecordsTopic) {
+    let mut seen = HashSet::new();
+    topic.partitions.reverse();
+    let is_last = |partition: &DeleteRecordsPartition| seen.insert(partition.partition_index);
+    topic.partitions.retain(is_last);
+    topic.partitions.reverse();
 }
 
 fn item(topic: &TopicImage, asked: &DeleteRecordsPartition) -> Result<RemoveItem, ErrorCode> {
