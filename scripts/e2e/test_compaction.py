@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import confluent_kafka
 import pytest
 from kafka.record.default_records import DefaultRecordBatchBuilder
+
 from lab import clients
 from lab.broker import Elsewhere, free_port
 from lab.clients import KAFKA

@@ -108,8 +108,8 @@ def test_clients_delete_records_and_read_the_rest(broker, ground, topic, all_cli
     wanted = [{"topic": topic, "partition": 0, "offset": 70},
               {"topic": topic, "partition": 1, "offset": -1}]
     asked.write_text(json.dumps({"partitions": wanted, "version": 1}))
-    said = java_tool("org.apache.kafka.tools.DeleteRecordsCommand", "--bootstrap-server", broker.address,
-                     "--offset-json-file", str(asked))
+    said = java_tool("org.apache.kafka.tools.DeleteRecordsCommand", "--bootstrap-server",
+                     broker.address, "--offset-json-file", str(asked))
     assert f"partition: {topic}-0\tlow_watermark: 70" in said
     partition = confluent_kafka.TopicPartition(topic, 0, 90)
     librdkafka = admin(broker)
