@@ -434,6 +434,7 @@ impl Shard {
         stats.copied_blocks.set(counters.copies);
         stats.duplicates.set(counters.duplicates);
         stats.open_files.set(store.open_file_count() as u64);
+        stats.blocks_ahead.set(counters.blocks_ahead);
         stats.damages.set(counters.damages);
         stats.scrub_passes.set(counters.scrub_passes);
         stats.scrubbed_blocks.set(counters.scrubbed_blocks);

@@ -170,6 +170,8 @@ shard_stats! {
     copied_blocks,
     /// Batches that had been appended before.
     duplicates,
+    /// Blocks read before anyone asked for them.
+    blocks_ahead,
     /// Segment files open now.
     open_files,
     /// Places of segment files found damaged.

@@ -172,6 +172,20 @@ impl BlockCache {
         self.add(key, from, block, main);
     }
 
+    /// Whether the block is here; no use of it.
+    #[must_use]
+    pub fn contains(&self, key: CacheKey) -> bool {
+        self.slots.contains_key(&key)
+    }
+
+    /// Adds a block that was read before its reader came: his coming is the first reading, and no
+    /// second use.
+    pub fn insert_ahead(&mut self, key: CacheKey, block: SealedBlock) {
+        let main = self.ghost_keys.remove(&key);
+        let before_all = Offset(block.base().0 - 1);
+        self.add(key, before_all, block, main);
+    }
+
     /// Adds a block that was just written: a tail, which its readers are about to ask for.
     pub fn insert_written(&mut self, key: CacheKey, block: SealedBlock) {
         let before_all = Offset(block.base().0 - 1);

@@ -9,6 +9,7 @@
 //! `read` and `lookup` answer fetches, `start` moves where a log begins, `compact` has it
 //! compacted.
 
+mod ahead;
 mod compact;
 mod config;
 mod damage;
@@ -53,6 +54,7 @@ use crate::{
     space::Level,
     types::{LeaderEpoch, Offset, ProducerId, ShardId, TopicId, TopicPartition},
 };
+use ahead::Ahead;
 use bytes::Bytes;
 use damage::Damages;
 use descriptors::OpenFiles;
@@ -167,6 +169,7 @@ pub struct Store<D: Disk, C: Clock> {
     cache: RefCell<BlockCache>,
     open_files: RefCell<OpenFiles<D>>,
     damages: RefCell<Damages>,
+    ahead: RefCell<Ahead>,
     scrub: RefCell<Scrub>,
     /// Operations begun in this turn, for [`Store::run`] to drive.
     begun: RefCell<Vec<Operation<D>>>,
@@ -203,6 +206,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
             chores,
             open_files: RefCell::default(),
             damages: RefCell::default(),
+            ahead: RefCell::default(),
             scrub: RefCell::default(),
             begun: RefCell::default(),
             pace: compact::Pace::default(),

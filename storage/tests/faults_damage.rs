@@ -6,7 +6,7 @@ mod core;
 
 use core::{Node, Start, Told, sent, start, tp};
 use spate_storage::{
-    disk::simulated::{Crash, Fault, Operation, Simulation},
+    disk::simulated::{Crash, Effect, Fault, Operation, Simulation},
     recovery::RecoverError,
     store::{ReadError, ScrubPace},
     types::Offset,
@@ -142,7 +142,7 @@ fn s19_an_unreadable_sector_of_a_journal_is_the_operators_decision() {
         path_part: "/journal/1/0/0".to_owned(),
         skip: 0,
         times: 2,
-        errno: Some(EIO),
+        effect: Effect::Errno(EIO),
     };
     sim.disk().inject(fault.clone());
     let (sim, error) = Node::try_start(sim, &start(1)).map(|_| ()).unwrap_err();
@@ -171,7 +171,7 @@ fn s19_an_unreadable_sector_of_a_journal_is_the_operators_decision() {
                 path_part: "/journal/1/0/0".to_owned(),
                 skip: 40,
                 times: 1,
-                errno: Some(EIO),
+                effect: Effect::Errno(EIO),
             };
             let whole = Fault::once(Operation::Read, "/journal/1/0/0", EIO);
             sim.disk().inject(whole);

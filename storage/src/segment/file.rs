@@ -360,6 +360,13 @@ impl<D: Disk> SegmentFile<D> {
         self.entries.borrow().clone()
     }
 
+    /// The block behind the one at `position`.
+    pub fn block_after(&self, position: Position) -> Option<BlockEntry> {
+        let entries = self.entries.borrow();
+        let at = entries.partition_point(|entry| entry.position <= position);
+        entries.get(at).copied()
+    }
+
     /// The last block.
     pub fn last(&self) -> Option<BlockEntry> {
         self.entries.borrow().last().copied()

@@ -151,6 +151,8 @@ pub struct StoreCounters {
     pub compaction_written_bytes: u64,
     /// Records that rounds have removed.
     pub compaction_removed_records: u64,
+    /// Blocks read before anyone asked for them.
+    pub blocks_ahead: u64,
     /// Places found damaged.
     pub damages: u64,
     /// Times that every block was read to find damage.

@@ -6,7 +6,7 @@ use crate::{
     journal::{ReadyFile, frame::Sequence},
     partition::Partition,
     pool::PreparedFile,
-    segment::{SegmentError, SegmentFile, SegmentName},
+    segment::{BlockEntry, SegmentError, SegmentFile, SegmentName},
 };
 use std::{future::Future, io, pin::Pin, rc::Rc};
 
@@ -35,6 +35,12 @@ pub(super) enum Completion<D: Disk> {
     Reopened {
         partition: Rc<Partition<D>>,
         opened: Result<SegmentFile<D>, SegmentError>,
+    },
+    /// A block that a reader of a backlog will want next.
+    ReadAhead {
+        file: Rc<SegmentFile<D>>,
+        entry: BlockEntry,
+        read: Result<D::Buf, SegmentError>,
     },
     /// The index of a full file.
     Closed(Result<(), SegmentError>),

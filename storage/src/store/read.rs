@@ -213,6 +213,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
             Place::File(at) => match self.sealed(partition, at, from).await? {
                 Sealed::Gap(next) => Ok(cursor.take(Vec::new(), 0, Some(next))),
                 Sealed::Block(file, entry) => {
+                    self.read_ahead(&file, entry);
                     let block = self.block(partition.tp, &file, entry, from).await?;
                     let slice = block.slice(from, until, bytes_left, at_least_one);
                     let slice =
@@ -323,6 +324,11 @@ impl<D: Disk, C: Clock> Store<D, C> {
     ) -> Result<SealedBlock, ReadError> {
         let key = (file.incarnation(), entry.position);
         if let Some(block) = self.cache.borrow_mut().get(key, from) {
+            return Ok(block);
+        }
+        if self.await_ahead(key).await
+            && let Some(block) = self.cache.borrow_mut().get(key, from)
+        {
             return Ok(block);
         }
         let failed = |error| ReadError::Damaged {

@@ -36,6 +36,9 @@ impl<D: Disk, C: Clock> Store<D, C> {
                 opened,
             } => self.segment_opened((partition, name), *prepared, opened),
             Completion::Reopened { partition, opened } => self.segment_reopened(&partition, opened),
+            Completion::ReadAhead { file, entry, read } => {
+                self.read_ahead_done(&file, entry, read);
+            }
             Completion::Closed(Ok(())) => {}
             Completion::Closed(Err(error)) => self.config.fence.trip(error.to_string()),
             Completion::JournalOpened { prepared, opened } => {
