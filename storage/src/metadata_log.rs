@@ -163,6 +163,7 @@ impl RecordLog {
                 Ok((log, Contents::default()))
             }
             ([(first, path)], _) if *first <= covered.next() => {
+                sync_dir_now(dir).map_err(at(dir))?;
                 let (log, records, cut_bytes) = RecordLog::resume(dir, path, *first, covered)?;
                 Ok((
                     log,
@@ -224,8 +225,10 @@ impl RecordLog {
                 "cut a torn record that was never acknowledged from the metadata log"
             );
             file.set_len(read.end as u64).map_err(at(path))?;
-            file.sync_all().map_err(at(path))?;
         }
+        // Also without a cut: a process that was killed before its flush left records that this
+        // start acts on and a power cut would take back.
+        file.sync_all().map_err(at(path))?;
         let last = Sequence(first.0 + read.records.len() as u64 - 1);
         if last < covered {
             return Err(RecordLogError::Missing {

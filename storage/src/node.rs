@@ -199,7 +199,9 @@ impl NodeFile {
         data.join("node")
     }
 
-    /// Reads the file; nothing in a data directory that was never used.
+    /// Reads the file; nothing in a data directory that was never used. What it says, and its name,
+    /// are durable when it returns: a process that was killed half-way through writing them left
+    /// them to be seen by this start and lost by the next power cut.
     pub async fn open<D: Disk>(disk: &D, data: &Path) -> Result<Option<NodeFile>, NodeError> {
         let path = Self::path_in(data);
         let io = |error| NodeError::Io {
@@ -217,6 +219,8 @@ impl NodeFile {
             .read(&file, 0, disk.buffer(SLOTS as usize * PAGE))
             .await;
         read.map_err(io)?;
+        disk.sync(&file).await.map_err(io)?;
+        disk.sync_dir(data).await.map_err(io)?;
         let (first, second) = bytes.as_ref().split_at(PAGE);
         let (sequence, state) = match (decode(first), decode(second)) {
             // A newer release has written here, and its slot may be the one in force.

@@ -20,6 +20,8 @@ use spate_storage::{
 };
 use uuid::Uuid;
 
+const EIO: i32 = 5;
+
 fn state() -> NodeState {
     NodeState {
         cluster: ClusterId(Uuid::from_u128(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef)),
@@ -52,6 +54,39 @@ fn node_with_set_1(seed: u64) -> Simulation {
 fn reopened(sim: &Simulation) -> Result<Option<NodeFile>, NodeError> {
     let disk = sim.disk();
     sim.block_on(async move { NodeFile::open(&disk, Path::new("/data")).await })
+}
+
+/// A start saw a file that was renamed and not synced, or a commit that was written and not
+/// flushed, by a process that ended there; it went on from it, and a power cut took it back: `node`
+/// was missing beside a whole journal, and no start got past that.
+#[test]
+fn what_a_start_has_seen_of_node_stays() {
+    for seed in 0..60 {
+        let sim = Simulation::new(seed);
+        let disk = sim.disk();
+        disk.inject(Fault::once(Operation::SyncDir, "/data", EIO));
+        let created = sim.block_on(async move {
+            disk.create_dir(Path::new("/data")).await.unwrap();
+            NodeFile::create(&disk, Path::new("/data"), state()).await
+        });
+        assert!(created.is_err());
+        assert!(reopened(&sim).unwrap().is_some());
+        let sim = sim.crash(Crash::Power);
+        assert!(reopened(&sim).unwrap().is_some(), "seed {seed}");
+
+        let disk = sim.disk();
+        let _commit = sim.spawn(async move {
+            let node = NodeFile::open(&disk, Path::new("/data")).await;
+            let mut node = node.unwrap().unwrap();
+            node.commit(&disk, JournalSet(9)).await.unwrap();
+        });
+        sim.run_for(Duration::from_micros(seed * 100));
+        let sim = sim.crash(Crash::Kill);
+        sim.run_for(Duration::from_secs(4));
+        let seen = *reopened(&sim).unwrap().unwrap().state();
+        let kept = reopened(&sim.crash(Crash::Power)).unwrap().unwrap();
+        assert_eq!(*kept.state(), seen, "seed {seed}");
+    }
 }
 
 #[test]
