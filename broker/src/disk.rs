@@ -3,6 +3,8 @@
 //! Files are opened, read and written through the ring. Directory work is the housekeeper's: asked
 //! of a shard it is an error, because it would block.
 
+#[cfg(debug_assertions)]
+use std::sync::LazyLock;
 use std::{
     io,
     path::{Path, PathBuf},
@@ -59,7 +61,8 @@ impl Disk for ReactorDisk {
         buf: DmaBuf,
         flush: Flush,
     ) -> (io::Result<()>, DmaBuf) {
-        file.write(position, buf, flush == Flush::Data).await
+        let is_flushed = flush == Flush::Data && !leaves_flushes_out();
+        file.write(position, buf, is_flushed).await
     }
 
     async fn sync(&self, file: &File) -> io::Result<()> {
@@ -85,6 +88,25 @@ impl Disk for ReactorDisk {
     async fn remove(&self, path: &Path) -> io::Result<()> {
         Err(belongs_to_housekeeper("remove", path))
     }
+}
+
+/// Whether every flush is left out on purpose, so that the power-cut tests can show that they would
+/// notice. No release can be told to: only builds with debug assertions look.
+#[cfg(debug_assertions)]
+fn leaves_flushes_out() -> bool {
+    static CHOSEN: LazyLock<bool> = LazyLock::new(|| {
+        let is_chosen = std::env::var("SPATE_SABOTAGE").is_ok_and(|bug| bug == "no-dsync");
+        if is_chosen {
+            tracing::error!("SPATE_SABOTAGE=no-dsync: nothing is durable; for tests only");
+        }
+        is_chosen
+    });
+    *CHOSEN
+}
+
+#[cfg(not(debug_assertions))]
+const fn leaves_flushes_out() -> bool {
+    false
 }
 
 fn belongs_to_housekeeper(verb: &str, path: &Path) -> io::Error {
