@@ -140,10 +140,7 @@ impl Story {
                 node.sim.disk().heal();
                 return Ok(node);
             }
-            Err((
-                sim,
-                RecoverError::Io { .. } | RecoverError::Node(_) | RecoverError::Segment(_),
-            )) if sim.disk().is_harmed() => sim,
+            Err((sim, error)) if sim.disk().is_harmed() && is_of_disk(&error) => sim,
             Err((_, error)) => return Err(format!("the start was refused: {error}")),
         };
         sim.disk().heal();
@@ -268,6 +265,17 @@ impl Story {
         self.outcome.promises = self.clients.model.borrow().promises;
         Ok(self.outcome)
     }
+}
+
+/// Whether a start says no more than that the disk failed.
+fn is_of_disk(error: &RecoverError) -> bool {
+    matches!(
+        error,
+        RecoverError::Io { .. }
+            | RecoverError::Unreadable { .. }
+            | RecoverError::Node(_)
+            | RecoverError::Segment(_)
+    )
 }
 
 const OPERATIONS: [Operation; 6] = [
