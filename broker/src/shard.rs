@@ -333,7 +333,8 @@ impl Shard {
             partitions.extend(some.iter().filter_map(|tp| store.numbers(*tp)));
             reactor::yield_now().await;
         }
-        let survey = ShardSurvey { partitions };
+        let groups = Vec::new();
+        let survey = ShardSurvey { partitions, groups };
         self.context.control.tell(FromShard::Surveyed(survey));
     }
 

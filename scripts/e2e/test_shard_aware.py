@@ -120,6 +120,12 @@ def test_admin_tools_work_through_a_shards_port(aware, ground, topic):
     said = java_tool("configs", *at, "--describe", "--all", "--entity-type", "brokers",
                      "--entity-name", "1001")
     assert "num.partitions=" in said
+    dirs = java_tool("org.apache.kafka.tools.LogDirsCommand", *at, "--describe", "--topic-list",
+                     topic)
+    told = json.loads(dirs[dirs.index('{"'):])["brokers"]
+    assert {one["broker"]: [part["partition"] for part in one["logDirs"][0]["partitions"]]
+            for one in told} in ({1000: [f"{topic}-0"], 1001: [f"{topic}-1"]},
+                                 {1000: [f"{topic}-1"], 1001: [f"{topic}-0"]})
     said = java_tool("broker-api-versions", *at)
     assert "id: 1000" in said and "id: 1001" in said
     java_tool("topics", *at, "--delete", "--topic", topic)

@@ -16,6 +16,21 @@ pub struct Survey {
     pub topics: Vec<Arc<TopicImage>>,
     /// Every partition with data, in no order.
     pub partitions: Vec<PartitionNumbers>,
+    /// Every group, in no order.
+    pub groups: Vec<GroupNumbers>,
+}
+
+/// One group's numbers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GroupNumbers {
+    /// Its id.
+    pub group: String,
+    /// Its state's name.
+    pub state: &'static str,
+    /// How many members it has.
+    pub members: usize,
+    /// Topic, partition and offset of what it has committed.
+    pub offsets: Vec<(String, i32, i64)>,
 }
 
 /// What one shard says.
@@ -23,6 +38,8 @@ pub struct Survey {
 pub struct ShardSurvey {
     /// Its partitions with data.
     pub partitions: Vec<PartitionNumbers>,
+    /// The groups that it coordinates.
+    pub groups: Vec<GroupNumbers>,
 }
 
 /// Asks for surveys; for any thread or task.
@@ -90,6 +107,7 @@ impl SurveyDesk {
     pub fn answered(&mut self, shard: usize, answer: ShardSurvey) {
         if let Some(under_way) = &mut self.under_way {
             under_way.survey.partitions.extend(answer.partitions);
+            under_way.survey.groups.extend(answer.groups);
             under_way.missing[shard] = false;
         }
         self.finish();

@@ -51,7 +51,7 @@ pub async fn answer(
         ),
         ApiKey::DescribeLogDirs => reply(
             header,
-            &describe_log_dirs::answer(decode(header, body)?, context).await,
+            &describe_log_dirs::answer(decode(header, body)?, context, client.listener).await,
         ),
         ApiKey::DescribeConfigs => {
             let asked = decode(header, body)?;

@@ -16,7 +16,7 @@ use spate_storage::types::{PartitionIndex, TopicPartition};
 
 use crate::{
     handler::Context,
-    image::{Image, TopicImage},
+    image::{Image, TopicImage, brokers::Listener},
     shard::{
         message::{Answer, Ask},
         scatter::Scatter,
@@ -27,7 +27,11 @@ use crate::{
 const UNKNOWN: i64 = -1;
 
 /// Answers with the partitions that were asked for and exist, or with all.
-pub async fn answer(asked: DescribeLogDirsRequest, context: &Context) -> DescribeLogDirsResponse {
+pub async fn answer(
+    asked: DescribeLogDirsRequest,
+    context: &Context,
+    listener: Listener,
+) -> DescribeLogDirsResponse {
     let dir = context.config.data_dir.display().to_string();
     let result = DescribeLogDirsResult::default().with_log_dir(dir.into());
     let result = if context.fence.check().is_err() {
@@ -37,7 +41,11 @@ pub async fn answer(asked: DescribeLogDirsRequest, context: &Context) -> Describ
             .with_usable_bytes(UNKNOWN)
     } else {
         let image = context.router.image();
-        let topics = sizes(context, wanted(asked, &image)).await;
+        let mut wanted = wanted(asked, &image);
+        if listener == Listener::Shard {
+            keep_own(&mut wanted, context);
+        }
+        let topics = sizes(context, wanted).await;
         let disk = context.space.file_system();
         result
             .with_topics(topics)
@@ -51,11 +59,26 @@ fn bytes(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
+/// Topics by name, with partitions of theirs.
+type Wanted = BTreeMap<Arc<str>, (Arc<TopicImage>, BTreeSet<i32>)>;
+
+/// A shard that is a broker of its own has its own partitions only: who asks every broker, as
+/// Kafka's tools do, sees each partition once.
+fn keep_own(wanted: &mut Wanted, context: &Context) {
+    for (topic, indexes) in wanted.values_mut() {
+        indexes.retain(|index| {
+            let owner = context.router.owner(TopicPartition {
+                topic: topic.id,
+                partition: PartitionIndex(*index),
+            });
+            owner == context.router.me()
+        });
+    }
+    wanted.retain(|_, (_, indexes)| !indexes.is_empty());
+}
+
 /// The topics with their partitions, each once.
-fn wanted(
-    asked: DescribeLogDirsRequest,
-    image: &Image,
-) -> BTreeMap<Arc<str>, (Arc<TopicImage>, BTreeSet<i32>)> {
+fn wanted(asked: DescribeLogDirsRequest, image: &Image) -> Wanted {
     let mut wanted = BTreeMap::new();
     let Some(named) = asked.topics else {
         for topic in image.topics() {
@@ -79,10 +102,7 @@ fn wanted(
     wanted
 }
 
-async fn sizes(
-    context: &Context,
-    wanted: BTreeMap<Arc<str>, (Arc<TopicImage>, BTreeSet<i32>)>,
-) -> Vec<DescribeLogDirsTopic> {
+async fn sizes(context: &Context, wanted: Wanted) -> Vec<DescribeLogDirsTopic> {
     let mut topics = Vec::with_capacity(wanted.len());
     let mut places = Vec::new();
     let mut scatter = Scatter::new();

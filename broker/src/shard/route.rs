@@ -59,6 +59,11 @@ impl Router {
         self.logs.image()
     }
 
+    /// The shard that this is.
+    pub fn me(&self) -> ShardId {
+        self.logs.me()
+    }
+
     /// The shard that owns a partition.
     pub fn owner(&self, target: TopicPartition) -> ShardId {
         shard_of(target, self.shards)

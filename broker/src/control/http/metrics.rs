@@ -3,7 +3,8 @@
 //! `spate_`.
 //!
 //! The number of series is bounded: some tens for each shard, some thirty for each API that was
-//! ever asked, and a handful for each of at most `metrics.partitions.max` partitions.
+//! ever asked, and a handful for each of at most `metrics.partitions.max` partitions, and as many
+//! offsets of groups.
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,6 +28,7 @@ use crate::{
     },
 };
 
+mod groups;
 mod partitions;
 
 /// How long the shards may take to tell of their partitions; a scraper waits ten seconds.
@@ -108,6 +110,7 @@ impl Observed {
         if let Some(survey) = survey {
             let limit = self.config.metrics_partitions_max as usize;
             partitions::add(&mut out, &survey, self.config.node_id, limit);
+            groups::add(&mut out, &survey, limit);
         }
         Ok(out.text()?)
     }
