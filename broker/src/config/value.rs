@@ -53,7 +53,7 @@ pub enum Kind {
     FreeList,
     /// PARTITION:BROKER pairs with commas between, or `*` for all.
     Replicas,
-    /// HOST:PORT, also written PLAINTEXT://HOST:PORT; may be empty if the default is.
+    /// HOST:PORT, also written PLAINTEXT://HOST:PORT; may be empty, but for `listeners`.
     Address,
 }
 
@@ -258,7 +258,7 @@ impl Setting {
                 known.then(|| Value::Text(items.join(",").into()))
             }
             Kind::Address if text.is_empty() => {
-                (self.default == Value::Text("".into())).then(|| self.default.clone())
+                (self.key != "listeners").then(|| Value::Text("".into()))
             }
             Kind::Address => text
                 .parse::<HostPort>()
