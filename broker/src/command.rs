@@ -9,6 +9,7 @@ mod inspect;
 mod produce;
 mod serve;
 mod stats;
+mod table;
 mod topic;
 
 use std::{
@@ -59,8 +60,9 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// Show what a broker on this machine has counted
     Stats(stats::StatsArgs),
-    /// Show every setting with its value, default, unit and meaning
-    Config(ServeArgs),
+    /// Show every setting with its value, default, unit and meaning; or, of a running cluster, show
+    /// and change those of topics and brokers
+    Config(config::ConfigArgs),
 }
 
 /// What `serve` and `config` are told.
@@ -319,6 +321,14 @@ mod tests {
             "spate inspect --data d --verify --json",
             "spate inspect d/node d/journal/1/0/0 --records",
             "spate config --set num.partitions=4",
+            "spate config topic get orders retention.ms --json",
+            "spate config topic set orders retention.ms=5 cleanup.policy=compact --dry-run",
+            "spate config topic unset orders retention.ms",
+            "spate config broker get --node 1 --all",
+            "spate config broker set log.retention.ms=5",
+            "spate topic alter orders -c retention.ms=5 --unset segment.ms",
+            "spate topic add-partitions orders 6",
+            "spate topic delete-records orders --before end -p 3",
         ] {
             let parsed = Cli::try_parse_from(line.split_whitespace());
             assert!(parsed.is_ok(), "{line}: {}", parsed.expect_err("it failed"));
@@ -328,6 +338,9 @@ mod tests {
             "spate produce",
             "spate produce t -z rar",
             "spate consume t --from soon",
+            "spate config topic set orders retention.ms",
+            "spate topic add-partitions orders 0",
+            "spate topic delete-records orders --before -1",
         ] {
             assert!(
                 Cli::try_parse_from(line.split_whitespace()).is_err(),

@@ -11,8 +11,29 @@ use crate::config::{
     value::{Kind, Setting, Unit, Value},
 };
 
-/// Prints them.
-pub fn run(args: &ServeArgs) -> Result<(), CommandError> {
+mod resource;
+
+pub use resource::{Resource, alter};
+
+/// What `config` is told.
+#[derive(clap::Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct ConfigArgs {
+    #[command(subcommand)]
+    command: Option<resource::ResourceCommand>,
+    #[command(flatten)]
+    settings: ServeArgs,
+}
+
+/// Prints the settings that a broker would be started with, or asks a cluster for what it keeps.
+pub fn run(args: &ConfigArgs) -> Result<(), CommandError> {
+    match &args.command {
+        Some(command) => resource::run(command),
+        None => show(&args.settings),
+    }
+}
+
+fn show(args: &ServeArgs) -> Result<(), CommandError> {
     let (settings, notes) = args.settings()?;
     for note in notes {
         drop(writeln!(io::stderr(), "spate: {note}"));

@@ -6,6 +6,7 @@ use spate_net::client::{ClientError, Cluster};
 use spate_net::kafka::{
     api::{
         Call as _,
+        create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic},
         create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest},
         delete_topics::{DeleteTopicState, DeleteTopicsRequest},
         describe_configs::{
@@ -17,7 +18,9 @@ use spate_net::kafka::{
     error::ErrorCode,
 };
 
-use super::{ClientArgs, CommandError};
+use super::{ClientArgs, CommandError, config};
+
+mod records;
 
 /// How long a broker may take for a change.
 const TIMEOUT_MS: i32 = 30_000;
@@ -27,8 +30,17 @@ const TIMEOUT_MS: i32 = 30_000;
 pub enum TopicCommand {
     /// Create a topic
     Create(CreateArgs),
+    /// Change a topic's settings
+    Alter(AlterArgs),
+    /// Give a topic more partitions
+    AddPartitions(PartitionsArgs),
+    /// Delete a topic's first records
+    DeleteRecords(records::RecordsArgs),
     /// List all topics
     List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         client: ClientArgs,
     },
@@ -70,7 +82,35 @@ pub struct CreateArgs {
     if_not_exists: bool,
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+/// What `topic alter` is told.
+#[derive(clap::Args, Debug)]
+pub struct AlterArgs {
+    /// Its name
+    name: String,
+    /// A setting's new value
+    #[arg(short = 'c', long = "config", value_name = "KEY=VALUE", value_parser = pair)]
+    configs: Vec<(String, String)>,
+    /// A setting whose default shall hold again
+    #[arg(long = "unset", value_name = "KEY")]
+    unset: Vec<String>,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+/// What `topic add-partitions` is told.
+#[derive(clap::Args, Debug)]
+pub struct PartitionsArgs {
+    /// Its name
+    name: String,
+    /// How many it shall have altogether
+    #[arg(value_name = "TOTAL", value_parser = clap::value_parser!(i32).range(1..))]
+    total: i32,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+/// A setting and its value on the command line.
+pub fn pair(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
     Ok((key.to_owned(), value.to_owned()))
 }
@@ -80,7 +120,10 @@ pub fn run(command: &TopicCommand) -> Result<(), CommandError> {
     super::reactor()?.block_on(async {
         match command {
             TopicCommand::Create(args) => create(args).await,
-            TopicCommand::List { client } => list(client).await,
+            TopicCommand::Alter(args) => alter(args).await,
+            TopicCommand::AddPartitions(args) => add_partitions(args).await,
+            TopicCommand::DeleteRecords(args) => records::run(args).await,
+            TopicCommand::List { json, client } => list(*json, client).await,
             TopicCommand::Describe { names, client } => describe(names, client).await,
             TopicCommand::Delete { names, client } => delete(names, client).await,
         }
@@ -122,11 +165,55 @@ async fn create(args: &CreateArgs) -> Result<(), CommandError> {
     Ok(())
 }
 
-async fn list(args: &ClientArgs) -> Result<(), CommandError> {
+async fn alter(args: &AlterArgs) -> Result<(), CommandError> {
+    let set = args.configs.iter();
+    let set = set.map(|(key, value)| (key.clone(), Some(value.clone())));
+    let changes: Vec<_> = set
+        .chain(args.unset.iter().map(|key| (key.clone(), None)))
+        .collect();
+    if changes.is_empty() {
+        let text = "nothing to change: give -c KEY=VALUE or --unset KEY";
+        return Err(CommandError::Other(text.into()));
+    }
+    let cluster = args.client.cluster().await?;
+    config::alter(
+        &cluster,
+        &config::Resource::topic(&args.name),
+        changes,
+        false,
+    )
+    .await?;
+    print_line(&format!("{} altered", args.name))
+}
+
+async fn add_partitions(args: &PartitionsArgs) -> Result<(), CommandError> {
+    let topic = CreatePartitionsTopic::default()
+        .with_name(args.name.clone().into())
+        .with_count(args.total)
+        .with_assignments(None);
+    let request = CreatePartitionsRequest::default()
+        .with_topics(vec![topic])
+        .with_timeout_ms(TIMEOUT_MS);
+    let cluster = args.client.cluster().await?;
+    let reply = cluster.controller().await?.call(&request).await?;
+    for result in reply.results {
+        if result.error_code != 0 {
+            let what = format!("cannot add partitions to topic {}", args.name);
+            let text = result.error_message.as_ref().map(|text| text.as_str());
+            return Err(ClientError::refused(what, result.error_code.into(), text).into());
+        }
+    }
+    print_line(&format!("{} has {} partitions", args.name, args.total))
+}
+
+async fn list(as_json: bool, args: &ClientArgs) -> Result<(), CommandError> {
     let reply = args.cluster().await?.metadata(None).await?;
     let names = reply.topics.iter().filter_map(|topic| topic.name.as_ref());
     let mut names: Vec<_> = names.map(|name| name.as_str()).collect();
     names.sort_unstable();
+    if as_json {
+        return print_line(&serde_json::json!(names).to_string());
+    }
     names.into_iter().try_for_each(print_line)
 }
 
