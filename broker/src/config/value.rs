@@ -257,6 +257,7 @@ impl Setting {
                 let known = text.is_empty() || text == "*" || items.iter().all(is_replica);
                 known.then(|| Value::Text(items.join(",").into()))
             }
+            // Whatever else may be off, a broker listens to its clients somewhere.
             Kind::Address if text.is_empty() => {
                 (self.key != "listeners").then(|| Value::Text("".into()))
             }
