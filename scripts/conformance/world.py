@@ -20,6 +20,10 @@ TOPICS = {
 }
 ZERO_ID = uuid.UUID(int=0)
 SETTLE_S = 0.1
+FIND_COORDINATOR = 10
+# Coordinator loading, not available, not here.
+NOT_YET = (14, 15, 16)
+COORDINATED = "conf-coordinated"
 
 
 class World:
@@ -34,6 +38,7 @@ class World:
 
     def build(self) -> None:
         self._wait_for_producer_ids()
+        self._wait_for_groups()
         for name, (partitions, configs) in TOPICS.items():
             self.make_topic(name, partitions, configs | {"retention.ms": "-1"})
         for first in (0, 4, 8):
@@ -48,6 +53,24 @@ class World:
             if self.peer.ask("InitProducerId", 1, {"TransactionalId": None})["ErrorCode"] == 0:
                 return
             time.sleep(0.05)
+
+    def _wait_for_groups(self) -> None:
+        """A Kafka makes the topic of its groups when somebody asks, and loads each partition."""
+        waiting = {f"{COORDINATED}-{number}" for number in range(300)}
+        if FIND_COORDINATOR not in self.peer.served():
+            return
+        for _ in range(300):
+            found = self.peer.ask("FindCoordinator", 0, {"Key": COORDINATED})
+            if found["ErrorCode"] == 0:
+                waiting = {group for group in waiting if self._is_loading(group)}
+            if not waiting:
+                return
+            time.sleep(0.1)
+        raise RuntimeError(f"{self.peer.name} does not coordinate {len(waiting)} groups")
+
+    def _is_loading(self, group: str) -> bool:
+        heartbeat = {"GroupId": group, "GenerationId": 1, "MemberId": "nobody"}
+        return self.peer.ask("Heartbeat", 0, heartbeat)["ErrorCode"] in NOT_YET
 
     def begin(self, case: str) -> None:
         """Names and answers from now on belong to this case."""

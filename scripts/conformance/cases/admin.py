@@ -1,7 +1,7 @@
 """What administrators ask of a broker: replicas, leaders, directories, quorum, features."""
 
 from conformance.subject import Subject
-from conformance.world import DATA, EMPTY
+from conformance.world import DATA, EMPTY, TOPICS
 
 
 def elect(*indexes, topic=DATA, kind=0):
@@ -35,10 +35,28 @@ def log_dirs(*topics):
         {"Topic": topic, "Partitions": list(indexes)} for topic, indexes in topics]}
 
 
+def only_fixed_topics(world, answer):
+    for result in answer.get("Results") or ():
+        result["Topics"] = [one for one in result["Topics"] if one["Name"] in TOPICS]
+
+
+def without_ends(world, answer):
+    """How long the log of metadata is depends on what was done before."""
+    for topic in answer.get("Topics") or ():
+        for partition in topic["Partitions"]:
+            partition["HighWatermark"] = min(partition["HighWatermark"], 0)
+            for replica in partition["CurrentVoters"] + partition["Observers"]:
+                replica["LogEndOffset"] = min(replica["LogEndOffset"], 0)
+
+
+ANY_ACL = {"ResourceTypeFilter": 1, "ResourceNameFilter": None, "PatternTypeFilter": 1,
+           "PrincipalFilter": None, "HostFilter": None, "Operation": 1, "PermissionType": 1}
+
 SUBJECTS = [
+    Subject("DescribeAcls", lambda world, version: ANY_ACL),
     Subject("DescribeLogDirs", log_dirs((DATA, (0, 1))), {
         "unknown": log_dirs(("no-such", (0,)), (DATA, (99,))), "nothing": log_dirs(),
-    }),
+    }, only=only_fixed_topics),
     Subject("ElectLeaders", elect(0), {
         "unknown-topic": elect(0, topic="no-such"), "unknown-partition": elect(99),
         "unclean": elect(0, kind=1), "kind-9": elect(0, kind=9), "two": elect(0, 1),
@@ -54,7 +72,7 @@ SUBJECTS = [
         "all": lambda world, version: {"TimeoutMs": 2_000, "Topics": None},
     }, spared=frozenset({"TimeoutMs"})),
     Subject("DescribeQuorum", quorum(), {
-        "other-topic": quorum(DATA), "other-partition": quorum(index=3)}),
+        "other-topic": quorum(DATA), "other-partition": quorum(index=3)}, only=without_ends),
     Subject("UpdateFeatures", feature("no.such.feature", 1), {
         "nothing": lambda world, version: {"timeoutMs": 2_000, "FeatureUpdates": []},
         "validate-only": feature("metadata.version", 1, ValidateOnly=True),
