@@ -15,6 +15,7 @@ from confluent_kafka.admin import (
 from kafka.admin import ConfigResource as PythonResource
 from kafka.admin import ConfigResourceType as PythonType
 from kafka.admin import KafkaAdminClient
+
 from lab import clients, wire
 from lab.clients import Failed, java_tool
 from lab.wire import Batch, Connection
