@@ -5,6 +5,7 @@
 
 mod config;
 mod consume;
+mod group;
 mod inspect;
 mod produce;
 mod serve;
@@ -52,6 +53,9 @@ enum Command {
     /// Create, list, describe or delete topics
     #[command(subcommand)]
     Topic(topic::TopicCommand),
+    /// List, describe and delete groups, or set their offsets
+    #[command(subcommand)]
+    Group(group::GroupCommand),
     /// Write the lines of standard input as records
     Produce(produce::ProduceArgs),
     /// Read records
@@ -256,6 +260,7 @@ pub fn run() -> ExitCode {
         None => serve::run(&ServeArgs::default()),
         Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::Topic(command)) => topic::run(&command),
+        Some(Command::Group(command)) => group::run(&command),
         Some(Command::Produce(args)) => produce::run(&args),
         Some(Command::Consume(args)) => consume::run(&args),
         Some(Command::Inspect(args)) => inspect::run(&args),
@@ -314,6 +319,11 @@ mod tests {
             "spate topic list",
             "spate topic describe",
             "spate topic delete a b",
+            "spate group list --json",
+            "spate group describe g --json",
+            "spate group reset-offsets g --topic t:0,1 --topic u --shift-by -5 --execute",
+            "spate group reset-offsets g --all-topics --to-datetime 2026-11-23T09:00:00Z",
+            "spate group delete a b",
             "spate produce t -K : -H a=b -H c=d -z lz4 --partition 3 --acks 0 -b [::1]:1",
             "spate consume t --from @1700000000000 -n 5 -f %k=%s\\n -e -p 1",
             "spate consume t --from -5",
@@ -336,6 +346,8 @@ mod tests {
         for line in [
             "spate inspect",
             "spate produce",
+            "spate group reset-offsets g --all-topics",
+            "spate group reset-offsets g --all-topics --to-earliest --to-latest",
             "spate produce t -z rar",
             "spate consume t --from soon",
             "spate config topic set orders retention.ms",

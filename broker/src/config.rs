@@ -4,6 +4,7 @@
 pub mod address;
 pub mod cleaner;
 pub mod describe;
+pub mod groups;
 pub mod layers;
 pub mod memory;
 pub mod resource;
@@ -17,6 +18,7 @@ use std::{path::PathBuf, time::Duration};
 use self::{
     address::HostPort,
     cleaner::CleanerConfig,
+    groups::GroupConfig,
     source::{ConfigError, Settings, Source},
     topic::TopicConfig,
     value::Value,
@@ -112,6 +114,8 @@ pub struct Config {
     pub producer_expiry: Duration,
     /// How often those are looked for.
     pub producer_expiry_check: Duration,
+    /// Groups and their offsets.
+    pub groups: GroupConfig,
     /// Whether to start although acknowledged records are lost.
     pub accept_loss: bool,
     /// How long a shutdown may wait.
@@ -184,6 +188,7 @@ impl Config {
             delete_topics: read.flag("delete.topic.enable"),
             producer_expiry: read.milliseconds("producer.id.expiration.ms"),
             producer_expiry_check: read.milliseconds("producer.id.expiration.check.interval.ms"),
+            groups: GroupConfig::of(&read),
             accept_loss: read.flag("recovery.accept.loss"),
             shutdown_timeout: read.milliseconds("shutdown.timeout.ms"),
             log_level: read.text("log.level"),
@@ -241,6 +246,7 @@ impl Config {
                  the largest request must fit a shard's budget; lower the one or raise the other"
             ));
         }
+        self.groups.check()?;
         let batch = u64::from(self.topic_defaults.max_message_bytes);
         if batch > request {
             return contradiction(format!(

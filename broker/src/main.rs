@@ -6,6 +6,7 @@ mod command;
 mod config;
 mod connection;
 mod control;
+mod coordinator;
 mod disk;
 mod features;
 mod handler;

@@ -31,6 +31,7 @@ use crate::{
         message::{FromShard, ShardNotice},
         survey::ShardSurvey,
     },
+    coordinator::GroupSettings,
     handler::{
         ConnectionLimits, Context,
         fetch::FetchLimits,
@@ -158,7 +159,7 @@ impl Shard {
         } = parts;
         let stats = all_stats.shard(usize::from(id.0));
         let mesh = Rc::new(Mesh::new(ends, wakers));
-        let logs = Logs::new(id, store, image);
+        let logs = Logs::new(id, store, image, GroupSettings::of(&config));
         let interval = config.retention_check_interval;
         let retainer = Rc::new(Retainer::new(Rc::clone(&logs), interval));
         let router = Router::new(config.shards, Rc::clone(&logs), Rc::clone(&mesh));
@@ -222,6 +223,9 @@ impl Shard {
         let _expiry = reactor::spawn(Rc::clone(&self).expire_producers());
         let compacting = compact::keep_compact(Rc::clone(&self.logs), Arc::clone(&self.config));
         let compacting = reactor::spawn(compacting);
+        self.logs.groups().take_up(&self.logs.image());
+        let _alarms = reactor::spawn(Rc::clone(self.logs.groups()).keep_time());
+        let _group_expiry = reactor::spawn(Rc::clone(self.logs.groups()).expire());
         let accept = |(socket, kind)| reactor::spawn(Rc::clone(&self).accept(socket, kind));
         let accepting: Vec<_> = listeners.into_iter().map(accept).collect();
         self.stopping.wait().await;
@@ -342,7 +346,7 @@ impl Shard {
         match notice {
             ShardNotice::NewImage { image, dropped } => {
                 let version = image.version;
-                let changed = self.logs.adopt(image);
+                let changed = self.logs.adopt(image, &dropped);
                 if !dropped.is_empty() {
                     self.logs.drop_topics(&dropped.into_iter().collect());
                 }
@@ -412,6 +416,10 @@ impl Shard {
         stats
             .fetch_sessions
             .set(self.context.sessions.borrow().len() as u64);
+        let groups = self.logs.groups();
+        stats.groups.set(groups.group_count() as u64);
+        stats.group_bytes.set(groups.bytes() as u64);
+        stats.group_alarms.set(groups.alarm_count() as u64);
         let (receive, fetch) = (&self.context.receive, &self.context.fetch.memory);
         stats.receive_bytes.set(receive.used() as u64);
         stats.receive_peak_bytes.set(receive.peak() as u64);

@@ -134,6 +134,12 @@ shard_stats! {
     watches_armed,
     /// Fetch sessions open now.
     fetch_sessions,
+    /// Groups whose coordinators are here.
+    groups,
+    /// Bytes of groups, members and offsets in memory now.
+    group_bytes,
+    /// Deadlines of groups' members armed now.
+    group_alarms,
     /// Bytes of requests in memory now.
     receive_bytes,
     /// The most that `receive_bytes` ever was.

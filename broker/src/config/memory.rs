@@ -63,6 +63,10 @@ impl MemoryPlan {
                 name: "compaction",
                 bytes: config.cleaner.shard_bytes(config.shards),
             },
+            Budget {
+                name: "groups",
+                bytes: config.groups.memory_bytes,
+            },
         ];
         MemoryPlan {
             shard,

@@ -35,6 +35,7 @@ pub const SETTINGS: &[&[Setting]] = &[
     TOPICS,
     TOPIC_DEFAULTS,
     CLEANER,
+    GROUPS,
     COMPATIBLE,
 ];
 
@@ -138,6 +139,8 @@ const MEMORY: &[Setting] = &[
         .means("Of each shard: blocks kept for readers."),
     Setting::int("memory.fetch.bytes", 64 * MIB, MIB, 64 * GIB, Bytes)
         .means("Of each shard: record bytes held by fetch answers on their way out."),
+    Setting::int("memory.groups.bytes", 64 * MIB, MIB, 64 * GIB, Bytes)
+        .means("Of each shard: groups, their members and offsets; beyond it new ones are refused."),
 ];
 
 const LIMITS: &[Setting] = &[
@@ -339,6 +342,62 @@ const CLEANER: &[Setting] = &[
         Bytes,
     )
     .means("How much compaction may read and write in a second, each shard for itself."),
+];
+
+const GROUPS: &[Setting] = &[
+    Setting::int(
+        "group.initial.rebalance.delay.ms",
+        3000,
+        0,
+        INT_MAX,
+        Milliseconds,
+    )
+    .means("How long an empty group waits for more members after its first."),
+    Setting::int(
+        "group.min.session.timeout.ms",
+        6000,
+        1,
+        INT_MAX,
+        Milliseconds,
+    )
+    .means("Shortest session timeout that a member may ask for."),
+    Setting::int(
+        "group.max.session.timeout.ms",
+        1_800_000,
+        1,
+        INT_MAX,
+        Milliseconds,
+    )
+    .means("Longest session timeout that a member may ask for."),
+    Setting::int("group.max.size", INT_MAX, 1, INT_MAX, NoUnit).means("Most members of a group."),
+    Setting::int("offsets.topic.num.partitions", 50, 1, 100_000, NoUnit)
+        .means("Partitions of __consumer_offsets, fixed when the first group comes."),
+    Setting::int("offsets.topic.replication.factor", 1, 1, 32_767, NoUnit)
+        .means("No effect: this node holds the one replica. Kafka's default is 3."),
+    Setting::int(
+        "offsets.topic.segment.bytes",
+        100 * MIB,
+        MIB,
+        INT_MAX,
+        Bytes,
+    )
+    .means("segment.bytes of __consumer_offsets, fixed when the first group comes."),
+    Setting::int("offsets.topic.compression.codec", 0, 0, 4, NoUnit).means(
+        "How records of __consumer_offsets are compressed: 0 none, 1 gzip, 2 snappy, 3 lz4, 4 \
+         zstd.",
+    ),
+    Setting::int("offsets.retention.minutes", 10_080, 1, INT_MAX, NoUnit)
+        .means("Minutes for which offsets that no member uses are kept."),
+    Setting::int(
+        "offsets.retention.check.interval.ms",
+        600_000,
+        1,
+        LONG_MAX,
+        Milliseconds,
+    )
+    .means("How often expired offsets are looked for."),
+    Setting::int("offset.metadata.max.bytes", 4096, 0, INT_MAX, Bytes)
+        .means("Longest text that a client may keep with an offset."),
 ];
 
 /// Keys without a meaning here that Kafka's own tools, Connect and Streams write into topics:

@@ -5,6 +5,7 @@ mod alter;
 mod create;
 mod delete;
 mod grow;
+mod internal;
 
 use std::collections::BTreeSet;
 
@@ -54,6 +55,7 @@ impl Admin<'_> {
                 topics,
                 validate_only,
             } => self.create_partitions(&topics, validate_only),
+            ControlRequest::InternalTopic(topic) => self.ensure_internal(topic, new_id),
             ControlRequest::ProducerIdBlock => self.reserve_producer_ids(),
             ControlRequest::AlterConfigs {
                 resources,
@@ -147,6 +149,7 @@ impl Plan {
                 ControlReply::CreatePartitions(all(items, refusal))
             }
             ControlReply::AutoCreate(items) => ControlReply::AutoCreate(all(items, refusal)),
+            ControlReply::InternalTopic(_) => ControlReply::InternalTopic(Err(refusal.clone())),
             ControlReply::ProducerIdBlock(_) => ControlReply::ProducerIdBlock(Err(refusal.clone())),
             ControlReply::AlterConfigs(items) => {
                 let refuse = |item: Result<(), Refusal>| item.and(Err(refusal.clone()));

@@ -89,6 +89,8 @@ pub enum ControlRequest {
         /// Their names.
         names: Vec<String>,
     },
+    /// A topic of the broker's own, made if it is not there.
+    InternalTopic(InternalTopic),
     /// A range of producer ids for this shard to give out.
     ProducerIdBlock,
     /// Kafka's AlterConfigs and IncrementalAlterConfigs.
@@ -129,6 +131,13 @@ pub struct Step {
     pub operation: i8,
     /// The new value, or the items to add or take away.
     pub value: Option<String>,
+}
+
+/// A topic that coordinators keep their state in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum InternalTopic {
+    /// Groups and their offsets.
+    ConsumerOffsets,
 }
 
 /// A topic to create.
@@ -198,6 +207,8 @@ pub enum ControlReply {
     CreatePartitions(Vec<TopicOutcome<()>>),
     /// To [`ControlRequest::AutoCreate`].
     AutoCreate(Vec<TopicOutcome<TopicId>>),
+    /// To [`ControlRequest::InternalTopic`].
+    InternalTopic(Result<TopicId, Refusal>),
     /// To [`ControlRequest::ProducerIdBlock`].
     ProducerIdBlock(Result<ProducerIdBlock, Refusal>),
     /// To [`ControlRequest::AlterConfigs`].

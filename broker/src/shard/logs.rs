@@ -1,7 +1,14 @@
 //! The owner's side: what a shard does with requests for its partitions, its own connections' and
 //! its neighbours' alike.
 
-use std::{cell::RefCell, collections::HashSet, future::Future, pin::Pin, rc::Rc, sync::Arc};
+use std::{
+    cell::{OnceCell, RefCell},
+    collections::HashSet,
+    future::Future,
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+};
 
 use futures_util::{StreamExt, stream};
 use spate_net::{
@@ -16,6 +23,7 @@ use spate_storage::{
 
 use crate::{
     control::message::Refusal,
+    coordinator::{Coordinator, GroupReply, GroupSettings},
     disk::{ReactorClock, ReactorDisk},
     image::{Image, TopicImage},
     shard::{
@@ -52,6 +60,8 @@ pub struct Logs {
     image: RefCell<Arc<Image>>,
     watches: Watches,
     appends: AppendQueue,
+    /// Set right after the logs are made: each needs the other.
+    groups: OnceCell<Rc<Coordinator>>,
     /// Watches of this shard's own connections that fired, to be woken; and those of neighbours.
     fired: RefCell<Vec<WatchKey>>,
     /// Notified for fired watches, and for room that appends wait for.
@@ -60,16 +70,24 @@ pub struct Logs {
 
 impl Logs {
     /// The logs of shard `me`, listening to the store's progress.
-    pub fn new(me: ShardId, store: Rc<ShardStore>, image: Arc<Image>) -> Rc<Logs> {
+    pub fn new(
+        me: ShardId,
+        store: Rc<ShardStore>,
+        image: Arc<Image>,
+        groups: GroupSettings,
+    ) -> Rc<Logs> {
         let logs = Rc::new(Logs {
             me,
             store: Rc::clone(&store),
             image: RefCell::new(image),
             watches: Watches::default(),
             appends: AppendQueue::default(),
+            groups: OnceCell::new(),
             fired: RefCell::default(),
             has_news: Notify::new(),
         });
+        let coordinator = Coordinator::new(me, &logs, groups);
+        assert!(logs.groups.set(coordinator).is_ok(), "set once");
         let listener = Rc::downgrade(&logs);
         store.on_advance(Box::new(move |partition, _| {
             if let Some(logs) = listener.upgrade() {
@@ -95,15 +113,22 @@ impl Logs {
         Arc::clone(&self.image.borrow())
     }
 
-    /// Answers from this image from now on; says which topics' settings it changes.
-    pub fn adopt(&self, image: Arc<Image>) -> Vec<TopicId> {
+    /// Answers from this image from now on, in which `dropped` are gone; says which topics'
+    /// settings it changes.
+    pub fn adopt(&self, image: Arc<Image>, dropped: &[TopicId]) -> Vec<TopicId> {
         let before = self.image.replace(Arc::clone(&image));
+        self.groups().adopt(&before, &image, dropped);
         let is_changed = |topic: &&Arc<TopicImage>| {
             let old = before.topic_by_id(topic.id);
             old.is_some_and(|old| !Arc::ptr_eq(old, topic) && old.config != topic.config)
         };
         let changed = image.topics().filter(is_changed);
         changed.map(|topic| topic.id).collect()
+    }
+
+    /// The coordinators of the groups whose partitions are here.
+    pub fn groups(&self) -> &Rc<Coordinator> {
+        self.groups.get().expect("set when the logs are made")
     }
 
     /// The watches over this shard's partitions.
@@ -182,8 +207,15 @@ impl Logs {
             }
             Ask::Unwatch(key) => {
                 self.watches.disarm(key);
+                self.groups().forget(key);
                 Pending::Ready(Answer::Unwatched)
             }
+            Ask::Group(ask) => match self.groups().accept(ask) {
+                GroupReply::Ready(answer) => Pending::Ready(Answer::Group(answer)),
+                GroupReply::Later(answer) => {
+                    Pending::Later(Box::pin(async move { Answer::Group(answer.await) }))
+                }
+            },
         }
     }
 
@@ -211,6 +243,12 @@ impl Logs {
             };
             Refusal::new(code, error.to_string())
         })
+    }
+
+    /// Wakes a connection that waits for something of this shard.
+    pub fn fire(&self, key: WatchKey) {
+        self.fired.borrow_mut().push(key);
+        self.has_news.notify_one();
     }
 
     fn advanced(&self, partition: TopicPartition) {

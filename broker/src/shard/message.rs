@@ -9,7 +9,10 @@ use spate_storage::{
     types::{LeaderEpoch, Offset, ProducerId, ShardId, TopicPartition},
 };
 
-use crate::shard::outcome::{AppendOutcome, Found, Probed, ReadOutcome, Removed};
+use crate::{
+    coordinator::message::{GroupAnswer, GroupAsk},
+    shard::outcome::{AppendOutcome, Found, Probed, ReadOutcome, Removed},
+};
 
 /// One batch on its way to its log: already validated, not yet stamped.
 #[derive(Debug)]
@@ -114,6 +117,20 @@ pub enum Ask {
     },
     /// The connection is gone.
     Unwatch(WatchKey),
+    /// For the coordinator of a group.
+    Group(GroupAsk),
+}
+
+impl Ask {
+    /// The connection that the owner may have to wake after its answer.
+    pub fn watch(&self) -> Option<WatchKey> {
+        match self {
+            Ask::Probe { watch, .. } => *watch,
+            Ask::Group(GroupAsk::Join(join)) => Some(join.key),
+            Ask::Group(GroupAsk::Sync(key, _)) => Some(*key),
+            _ => None,
+        }
+    }
 }
 
 /// The answer to an [`Ask`], item by item in the same order.
@@ -135,6 +152,8 @@ pub enum Answer {
     Producers(Vec<Vec<(ProducerId, Producer)>>),
     /// To [`Ask::Unwatch`].
     Unwatched,
+    /// To [`Ask::Group`].
+    Group(GroupAnswer),
 }
 
 /// What travels in a ring.
@@ -154,6 +173,7 @@ pub enum Envelope {
         /// The answer.
         answer: Answer,
     },
-    /// A watch that fired on its owner's shard; it is disarmed by that.
+    /// A watch that fired on its owner's shard and is disarmed by that, or a group's answer that
+    /// can be collected there.
     Fired(Vec<WatchKey>),
 }

@@ -69,6 +69,11 @@ impl Router {
         shard_of(target, self.shards)
     }
 
+    /// Shards of the node.
+    pub fn shards(&self) -> u16 {
+        self.shards
+    }
+
     /// Requests that stayed on this shard since the start.
     pub fn local(&self) -> u64 {
         self.local.get()
@@ -77,11 +82,8 @@ impl Router {
     /// Sends a request to its owner. When this returns, the request has its place in the owner's
     /// order; the answer comes from the future that it returns. Waits only for a credit.
     pub async fn send(&self, target: ShardId, ask: Ask) -> OwnersAnswer {
-        if let Ask::Probe {
-            watch: Some(key), ..
-        } = &ask
-        {
-            self.note_watch(*key, target);
+        if let Some(key) = ask.watch() {
+            self.note_watch(key, target);
         }
         if target == self.logs.me() {
             self.local.set(self.local.get() + 1);

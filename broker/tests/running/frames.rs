@@ -15,6 +15,8 @@ use spate_net::kafka::{
     versions::{ApiKey, served},
 };
 
+use super::group_frames::group_frame;
+
 /// Sound frames of every served API in every version, some with content.
 pub fn corpus() -> Vec<Vec<u8>> {
     let mut frames = Vec::new();
@@ -59,7 +61,7 @@ pub fn frame_of(key: ApiKey, version: i16) -> Vec<u8> {
                 .with_client_software_version(String::from("1.0").into());
             bare(version, &asked)
         }
-        _ => bare_frame(key, version),
+        _ => group_frame(key, version).unwrap_or_else(|| bare_frame(key, version)),
     }
 }
 
@@ -106,7 +108,8 @@ fn bare_frame(key: ApiKey, version: i16) -> Vec<u8> {
     }
 }
 
-fn bare<R: Call>(version: i16, asked: &R) -> Vec<u8> {
+/// A frame of this request.
+pub fn bare<R: Call>(version: i16, asked: &R) -> Vec<u8> {
     encode_request(&R::RANGE, version, 1, Some("f"), asked)
         .unwrap()
         .to_vec()

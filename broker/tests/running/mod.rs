@@ -19,6 +19,7 @@ use spate_net::kafka::{
 };
 
 pub mod frames;
+mod group_frames;
 
 /// A broker that ends with its owner.
 pub struct Broker {

@@ -156,6 +156,14 @@ impl Cluster {
         Ok(connection)
     }
 
+    /// The brokers that are known, in order.
+    #[must_use]
+    pub fn node_ids(&self) -> Vec<i32> {
+        let mut ids: Vec<i32> = self.nodes.borrow().keys().copied().collect();
+        ids.sort_unstable();
+        ids
+    }
+
     /// A connection to the broker that changes topics.
     pub async fn controller(&self) -> Result<Connection, ClientError> {
         match self.controller_id.get() {

@@ -34,6 +34,8 @@ pub enum Kind {
     Text,
     /// A string that may be null from this version on.
     NullableText(i16),
+    /// Bytes.
+    Bytes,
     /// An array of structures.
     List(Shape),
     /// The same, or null.
@@ -102,7 +104,7 @@ fn walk(shape: Shape, reader: &mut Reader<'_>, version: i16) -> Result<(), WireE
 /// The generated codec takes a null array for an empty one; Kafka takes it for nonsense.
 fn present(count: Option<usize>) -> Result<usize, WireError> {
     count.ok_or(WireError::BadLength {
-        field: "array",
+        field: "array or bytes",
         length: -1,
     })
 }
@@ -113,6 +115,10 @@ fn walk_field(kind: Kind, reader: &mut Reader<'_>, version: i16) -> Result<(), W
         Kind::Bool => reader.skip("flag", 1),
         Kind::Fixed(bytes) => reader.skip("number", bytes),
         Kind::Text | Kind::NullableText(_) => reader.nullable_string("string").map(drop),
+        Kind::Bytes => {
+            let bytes = reader.nullable_bytes("bytes")?;
+            present(bytes.map(|bytes| bytes.len())).map(drop)
+        }
         Kind::List(shape) => {
             let count = present(reader.nullable_array("array", 1)?)?;
             (0..count).try_for_each(|_| walk(shape, reader, version))

@@ -1,0 +1,78 @@
+//! The requests about groups: which handler answers which.
+
+use std::rc::Rc;
+
+use spate_net::kafka::{header::Request, versions::ApiKey};
+
+use crate::{
+    connection::{Client, Closed},
+    handler::{
+        Answered, Context, decode, delete_groups, describe_groups, find_coordinator, heartbeat,
+        join_group, leave_group, list_groups, offset_commit, offset_delete, offset_fetch, reply,
+        sync_group, unreadable,
+    },
+};
+
+/// Answers a request about groups.
+pub async fn answer(
+    context: &Rc<Context>,
+    client: Client,
+    request: &Request,
+) -> Result<Answered, Closed> {
+    let Request { header, body, .. } = request;
+    let (router, version) = (&context.router, header.version);
+    match header.api.key {
+        ApiKey::FindCoordinator => {
+            let asked = decode(header, body)?;
+            let control = &context.control;
+            let found = find_coordinator::answer(version, &asked, router, control, client.listener);
+            reply(header, &found.await)
+        }
+        ApiKey::JoinGroup => {
+            let asked = decode(header, body)?;
+            let joined = join_group::answer(context, client, header, asked);
+            reply(header, &joined.await)
+        }
+        ApiKey::SyncGroup => {
+            let asked = decode(header, body)?;
+            let synced = sync_group::answer(context, client, version, asked);
+            reply(header, &synced.await)
+        }
+        ApiKey::Heartbeat => {
+            let asked = decode(header, body)?;
+            reply(header, &heartbeat::answer(asked, router).await)
+        }
+        ApiKey::LeaveGroup => {
+            let asked = decode(header, body)?;
+            reply(header, &leave_group::answer(version, asked, router).await)
+        }
+        ApiKey::OffsetCommit => {
+            let asked = decode(header, body)?;
+            reply(header, &offset_commit::answer(version, asked, router).await)
+        }
+        ApiKey::OffsetFetch => {
+            let asked = decode(header, body)?;
+            reply(header, &offset_fetch::answer(version, asked, router).await)
+        }
+        ApiKey::OffsetDelete => {
+            let asked = decode(header, body)?;
+            reply(header, &offset_delete::answer(asked, router).await)
+        }
+        ApiKey::ListGroups => {
+            let asked = decode(header, body)?;
+            reply(header, &list_groups::answer(version, &asked, router).await)
+        }
+        ApiKey::DescribeGroups => {
+            let asked = decode(header, body)?;
+            reply(
+                header,
+                &describe_groups::answer(version, asked, router).await,
+            )
+        }
+        ApiKey::DeleteGroups => {
+            let asked = decode(header, body)?;
+            reply(header, &delete_groups::answer(asked, router).await)
+        }
+        _ => Err(unreadable(header, &"no handler serves it")),
+    }
+}

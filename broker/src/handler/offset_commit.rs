@@ -1,0 +1,109 @@
+//! OffsetCommit: how far a group has come. Answered when the offsets are durable.
+
+use spate_net::kafka::{
+    api::{
+        TopicRef,
+        offset_commit::{
+            OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+            OffsetCommitResponse, OffsetCommitResponsePartition, OffsetCommitResponseTopic,
+        },
+    },
+    error::ErrorCode,
+};
+
+use crate::{
+    coordinator::message::{CommitAsk, CommitItem, GroupAnswer, GroupAsk},
+    handler::{coordinate, locate},
+    image::{Image, TopicImage},
+    shard::route::Router,
+};
+
+/// The first version that names topics by id.
+const IDS_FROM: i16 = 10;
+
+/// Answers partition by partition, in the order of the request.
+pub async fn answer(
+    version: i16,
+    asked: OffsetCommitRequest,
+    router: &Router,
+) -> OffsetCommitResponse {
+    let image = router.image();
+    let (mut items, mut places) = (Vec::new(), Vec::new());
+    let mut codes = Vec::new();
+    for topic in &asked.topics {
+        let known = topic_of(&image, topic, version);
+        for partition in &topic.partitions {
+            codes.push(match known.and_then(|topic| item(topic, partition)) {
+                Err(code) => code,
+                Ok(item) => {
+                    places.push(codes.len());
+                    items.push(item);
+                    ErrorCode::None
+                }
+            });
+        }
+    }
+    let ask = CommitAsk {
+        version,
+        group_id: asked.group_id.clone(),
+        member_id: asked.member_id.clone(),
+        instance_id: asked.group_instance_id.clone(),
+        generation: asked.generation_id_or_member_epoch,
+        retention_ms: asked.retention_time_ms,
+        items,
+    };
+    if !places.is_empty() {
+        let ask = GroupAsk::Commit(Box::new(ask));
+        let committed = match coordinate::ask(router, asked.group_id.as_str(), ask).await {
+            Ok(GroupAnswer::Committed(committed)) => committed,
+            Ok(_) => vec![ErrorCode::UnknownServerError; places.len()],
+            Err(code) => vec![code; places.len()],
+        };
+        for (place, code) in places.into_iter().zip(committed) {
+            codes[place] = code;
+        }
+    }
+    told(asked, codes)
+}
+
+fn topic_of<'a>(
+    image: &'a Image,
+    topic: &OffsetCommitRequestTopic,
+    version: i16,
+) -> Result<&'a TopicImage, ErrorCode> {
+    let named = if version >= IDS_FROM {
+        TopicRef::Id(topic.topic_id)
+    } else {
+        TopicRef::Name(topic.name.clone())
+    };
+    locate::topic(image, &named)
+}
+
+fn item(topic: &TopicImage, asked: &OffsetCommitRequestPartition) -> Result<CommitItem, ErrorCode> {
+    locate::partition(topic, asked.partition_index, locate::ANY_EPOCH)?;
+    Ok(CommitItem {
+        topic: topic.name.to_string(),
+        topic_id: topic.id,
+        partition: asked.partition_index,
+        offset: asked.committed_offset,
+        leader_epoch: asked.committed_leader_epoch,
+        metadata: asked.committed_metadata.clone(),
+    })
+}
+
+fn told(asked: OffsetCommitRequest, codes: Vec<ErrorCode>) -> OffsetCommitResponse {
+    let mut codes = codes.into_iter();
+    let topic = |topic: OffsetCommitRequestTopic| {
+        let partitions = topic.partitions.iter().zip(&mut codes);
+        let partitions = partitions.map(|(asked, code)| {
+            OffsetCommitResponsePartition::default()
+                .with_partition_index(asked.partition_index)
+                .with_error_code(code.code())
+        });
+        OffsetCommitResponseTopic::default()
+            .with_partitions(partitions.collect())
+            .with_name(topic.name)
+            .with_topic_id(topic.topic_id)
+    };
+    OffsetCommitResponse::default().with_topics(asked.topics.into_iter().map(topic).collect())
+}
