@@ -111,6 +111,37 @@ fn the_oldest_kafka_segments_go_by_size_and_files_with_them() {
     assert_eq!(node.read_all(tp(0)).last().unwrap().0.base, Offset(39));
 }
 
+/// S7: to the pool when the start is durable, under another incarnation, and from there to whoever
+/// asks next.
+#[test]
+fn s7_files_of_old_segments_serve_again() {
+    let node = Node::start(Simulation::new(1), &start(1));
+    fill(&node, tp(0), 60);
+    let disk = node.sim.disk();
+    let total = || -> u64 { disk.files().iter().map(|(_, len)| len).sum() };
+    let in_pool = || {
+        let all = disk.files().into_iter();
+        all.filter(|(path, _)| path.starts_with(data().join("pool")))
+            .count()
+    };
+    let (before, used) = (in_pool(), total());
+    node.store(tp(0)).retain(tp(0), by_size(20_000));
+    node.run_for(1000);
+    assert!(
+        in_pool() > before,
+        "{before} files in the pool, then {}",
+        in_pool()
+    );
+    assert!(total() <= used);
+    let recycled = in_pool();
+    fill(&node, tp(1), 60);
+    assert!(
+        in_pool() < recycled,
+        "{recycled} files lay in the pool and were not used"
+    );
+    assert_eq!(node.read_all(tp(1)).len(), 60);
+}
+
 #[test]
 fn sizes_and_ages_outlive_starts_and_journal_laps() {
     let mut node = Node::start(Simulation::new(1), &start(2));
