@@ -352,20 +352,21 @@ fn s7_readers_on_their_way_get_their_bytes_or_out_of_range() {
         fill(&node, tp(0), 60);
         let node = Node::start(node.crash(Crash::Kill), &how);
         let from = Offset(node.sim.random_below(50) as i64);
-        let store = Rc::clone(node.store(tp(0)));
-        drop(
-            node.sim
-                .spawn(async move { store.advance_start(tp(0), Offset(55)).await }),
-        );
-        node.sim
-            .run_for(Duration::from_micros(node.sim.random_below(3_000)));
-        let store = Rc::clone(node.store(tp(0)));
-        let read = node
-            .sim
-            .spawn(async move { store.read(tp(0), from, 150_000, true).await });
+        // Reading takes some 10 ms, the new start 1 ms.
+        let (reads_at, moves_at) = (node.sim.random_below(5), node.sim.random_below(10));
+        let (store, clock) = (Rc::clone(node.store(tp(0))), node.sim.clock());
+        let read = node.sim.spawn(async move {
+            clock.sleep(Duration::from_millis(reads_at)).await;
+            store.read(tp(0), from, 300_000, true).await
+        });
+        let (store, clock) = (Rc::clone(node.store(tp(0))), node.sim.clock());
+        drop(node.sim.spawn(async move {
+            clock.sleep(Duration::from_millis(moves_at)).await;
+            store.advance_start(tp(0), Offset(55)).await
+        }));
         for _ in 0..20 {
             append(&node, tp(1), at(9, 5_000), rolling());
-            node.sim.run_for(Duration::from_micros(100));
+            node.sim.run_for(Duration::from_millis(1));
         }
         match node.sim.block_on(read) {
             Ok(data) => {

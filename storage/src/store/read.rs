@@ -181,30 +181,17 @@ impl<D: Disk, C: Clock> Store<D, C> {
         cursor: &mut Cursor,
     ) -> Result<bool, ReadError> {
         let (from, until) = (cursor.from, cursor.until);
-        let start = partition.log.borrow().start;
-        if from < start {
-            // It moved while a block was read, and files went: the next batch that is there does
-            // not follow the last one that was taken.
-            let (tp, end) = (partition.tp, until);
-            return Err(ReadError::OutOfRange {
-                tp,
-                asked: from,
-                start,
-                end,
-            });
-        }
         let (bytes_left, at_least_one) = (cursor.bytes_left, cursor.at_least_one);
-        let (tp, asked) = (partition.tp, from);
         let place = {
             let log = partition.log.borrow();
-            // Between two steps the start may have moved on: what follows it is no answer.
+            // The start may have moved while a block was read, and files gone: the next batch that
+            // is there does not follow the last one that was taken.
             if from < log.start || partition.is_dropped.get() {
-                let (start, end) = (log.start, until);
                 return Err(ReadError::OutOfRange {
-                    tp,
-                    asked,
-                    start,
-                    end,
+                    tp: partition.tp,
+                    asked: from,
+                    start: log.start,
+                    end: until,
                 });
             }
             log.place_of(from)
