@@ -176,6 +176,8 @@ fn an_old_log_goes_as_a_whole_and_goes_on() {
         assert_eq!(node.store(tp(0)).retain(tp(0), ALL), Retired::default());
         let node = Node::start(node.crash(Crash::Power), &start(2));
         assert_eq!(log_start(&node, tp(0)), batches);
+        let left = node.store(tp(0)).log_bytes(tp(0));
+        assert_eq!(left, 0, "a start names a file that went");
         fill(&node, tp(0), 30);
         let node = Node::start(node.crash(Crash::Power), &start(1));
         assert_eq!(log_start(&node, tp(0)), batches);
