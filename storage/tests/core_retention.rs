@@ -168,6 +168,8 @@ fn an_old_log_goes_as_a_whole_and_goes_on() {
         let node = Node::start(Simulation::new(1), &start(1));
         fill(&node, tp(0), batches);
         node.run_for(500);
+        // Now a row names the files.
+        let node = Node::start(node.crash(Crash::Power), &start(1));
         assert!(node.store(tp(0)).retain(tp(0), ALL).segments > 0);
         node.run_for(500);
         assert_eq!(log_start(&node, tp(0)), batches);
