@@ -431,7 +431,7 @@ const COMPATIBLE: &[Setting] = &[
         .means(NO_EFFECT),
     Setting::int("log.cleaner.threads", 1, 0, INT_MAX, NoUnit).means(NO_EFFECT),
     Setting::int("log.cleaner.io.buffer.size", 512 * KIB, 0, INT_MAX, Bytes).means(NO_EFFECT),
-    Setting::int("compression.gzip.level", -1, -1, 9, NoUnit)
+    Setting::level("compression.gzip.level", 1, 9)
         .topic("compression.gzip.level")
         .means("How hard gzip tries where compression.type is gzip: 1 to 9, -1 for its default."),
     Setting::int("compression.lz4.level", 9, 1, 17, NoUnit)

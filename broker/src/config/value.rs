@@ -39,6 +39,13 @@ pub enum Kind {
         /// Largest.
         max: i64,
     },
+    /// A whole number in a range, or -1: the codec's own choice.
+    Level {
+        /// Smallest.
+        min: i64,
+        /// Largest.
+        max: i64,
+    },
     /// true or false.
     Bool,
     /// A fraction from 0 to 1.
@@ -126,6 +133,20 @@ impl Setting {
             kind,
             default: Value::Int(default),
             unit,
+            meaning: "",
+            dynamic: false,
+            unset_in_kafka: false,
+        }
+    }
+
+    /// A codec's level; -1 by default.
+    pub const fn level(key: &'static str, min: i64, max: i64) -> Setting {
+        Setting {
+            key,
+            topic_key: None,
+            kind: Kind::Level { min, max },
+            default: Value::Int(-1),
+            unit: Unit::None,
             meaning: "",
             dynamic: false,
             unset_in_kafka: false,
@@ -233,6 +254,11 @@ impl Setting {
                 let number: i64 = text.parse().ok()?;
                 (min..=max).contains(&number).then_some(Value::Int(number))
             }
+            Kind::Level { min, max } => {
+                let level: i64 = text.parse().ok()?;
+                let is_level = level == -1 || (min..=max).contains(&level);
+                is_level.then_some(Value::Int(level))
+            }
             Kind::Bool if text.eq_ignore_ascii_case("true") => Some(Value::Bool(true)),
             Kind::Bool if text.eq_ignore_ascii_case("false") => Some(Value::Bool(false)),
             Kind::Bool => None,
@@ -278,6 +304,7 @@ impl Setting {
         match self.kind {
             Kind::Int { min, max: i64::MAX } => format!("a whole number of at least {min}{unit}"),
             Kind::Int { min, max } => format!("a whole number from {min} to {max}{unit}"),
+            Kind::Level { min, max } => format!("a whole number from {min} to {max}, or -1"),
             Kind::Bool => "true or false".into(),
             Kind::Ratio => "a fraction from 0 to 1".into(),
             Kind::Text => "a text".into(),
@@ -299,6 +326,10 @@ impl Setting {
                 Ok(number) if number < min => format!("Value must be at least {min}"),
                 Ok(number) if number > max => format!("Value must be no more than {max}"),
                 _ => format!("Not a number of type {}", self.config_type().name()),
+            },
+            Kind::Level { min, max } => match text.parse::<i64>() {
+                Ok(_) => format!("Value must be between {min} and {max} or equal to -1"),
+                Err(_) => "Not a number of type INT".into(),
             },
             Kind::Ratio => match text.parse::<f64>() {
                 Ok(ratio) if ratio < 0.0 => "Value must be at least 0".into(),
@@ -328,6 +359,7 @@ impl Setting {
         match self.kind {
             Kind::Int { max, .. } if max <= i64::from(i32::MAX) => ConfigType::Int,
             Kind::Int { .. } => ConfigType::Long,
+            Kind::Level { .. } => ConfigType::Int,
             Kind::Bool => ConfigType::Boolean,
             Kind::Ratio => ConfigType::Double,
             Kind::Text | Kind::Choice(_) => ConfigType::String,
@@ -400,6 +432,14 @@ mod tests {
         assert!(complaint("101").ends_with("Value must be no more than 100"));
         let complaint = POLICY.kafkas_complaint("p", "x");
         assert!(complaint.ends_with("String must be one of: compact, delete"));
+    }
+
+    #[test]
+    fn a_level_may_be_left_to_the_codec() {
+        const LEVEL: Setting = Setting::level("level", 1, 9);
+        assert_eq!(LEVEL.parse("-1"), Ok(Value::Int(-1)));
+        assert_eq!(LEVEL.parse("9"), Ok(Value::Int(9)));
+        assert!(LEVEL.parse("0").is_err() && LEVEL.parse("10").is_err());
     }
 
     #[test]

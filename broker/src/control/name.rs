@@ -10,6 +10,9 @@ pub const INTERNAL: [&str; 3] = [
     "__share_group_state",
 ];
 
+/// Kafka's name for the metadata log: no topic may bear it.
+pub const METADATA: &str = "__cluster_metadata";
+
 /// Whether the broker keeps topics of this name for itself.
 #[must_use]
 pub fn is_internal(name: &str) -> bool {

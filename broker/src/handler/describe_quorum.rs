@@ -12,10 +12,7 @@ use spate_net::kafka::{
     error::ErrorCode,
 };
 
-use crate::image::Image;
-
-/// Kafka's name for the metadata log, whose only partition is 0. Clients cannot read it.
-const TOPIC: &str = "__cluster_metadata";
+use crate::{control::name::METADATA, image::Image};
 
 /// The first version with texts and nodes.
 const NODES_FROM: i16 = 2;
@@ -31,7 +28,8 @@ pub fn answer(
     for topic in &asked.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
-            let is_metadata = topic.topic_name.as_str() == TOPIC && partition.partition_index == 0;
+            let is_metadata =
+                topic.topic_name.as_str() == METADATA && partition.partition_index == 0;
             is_shown |= is_metadata;
             partitions.push(if is_metadata {
                 quorum(image)

@@ -153,6 +153,10 @@ impl Admin<'_> {
     fn check_name(self, name: &str, taken: &Taken) -> Result<(), Refusal> {
         let invalid = |text| Refusal::new(ErrorCode::InvalidTopicException, text);
         name::check(name).map_err(invalid)?;
+        if name == name::METADATA {
+            let text = format!("Creation of internal topic {name} is prohibited.");
+            return Err(Refusal::new(ErrorCode::InvalidRequest, text));
+        }
         if self.state.topic_id(name).is_some() {
             let text = format!("Topic '{name}' already exists.");
             return Err(Refusal::new(ErrorCode::TopicAlreadyExists, text));
