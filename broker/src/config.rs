@@ -192,13 +192,7 @@ impl Config {
             accept_loss: read.flag("recovery.accept.loss"),
             shutdown_timeout: read.milliseconds("shutdown.timeout.ms"),
             log_level: read.text("log.level"),
-            cleaner: CleanerConfig {
-                is_enabled: read.flag("log.cleaner.enable"),
-                backoff: read.milliseconds("log.cleaner.backoff.ms"),
-                dedupe_buffer_bytes: read.number("log.cleaner.dedupe.buffer.size"),
-                buffer_load: read.ratio("log.cleaner.io.buffer.load.factor"),
-                bytes_per_second: read.number("log.cleaner.io.max.bytes.per.second"),
-            },
+            cleaner: CleanerConfig::of(&settings),
             topic_defaults: TopicConfig::of(|setting| settings.value(setting.key).clone()),
             settings: settings.clone(),
         };
@@ -302,13 +296,6 @@ impl Reader<'_> {
 
     fn milliseconds(&self, key: &str) -> Duration {
         Duration::from_millis(self.number(key))
-    }
-
-    fn ratio(&self, key: &str) -> f64 {
-        let Value::Ratio(ratio) = *self.0.value(key) else {
-            panic!("{key} is no fraction")
-        };
-        ratio
     }
 
     fn flag(&self, key: &str) -> bool {

@@ -37,4 +37,4 @@ mod writer;
 pub use choose::{CompactionRules, Dirtiness};
 pub use plan::{Plan, Source};
 pub use records::{RecordView, Records, UnreadableBatch};
-pub use round::{CompactionError, Outcome, Round, Step};
+pub use round::{CompactionError, Ground, Outcome, Round, Step};

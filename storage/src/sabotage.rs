@@ -39,10 +39,12 @@ pub enum Sabotage {
     OldSetGoesEarly,
     /// S13: a torn write is taken for corruption, and the start refused.
     TornTakenForCorrupt,
+    /// S16: a compacted file is named before it is flushed.
+    CompactedUnflushed,
 }
 
 impl Sabotage {
-    /// All of them.
+    /// All that whole histories find.
     pub const ALL: [Sabotage; 17] = [
         Sabotage::FrameUnflushed,
         Sabotage::AckOutOfOrder,

@@ -13,18 +13,24 @@ use core::{
 use spate_storage::{
     batch::{delete_horizon_ms, record_count},
     compaction::CompactionRules,
-    disk::simulated::{Crash, Fault, Operation, Simulation},
+    disk::{
+        Clock,
+        simulated::{Crash, Fault, Operation, Simulation},
+    },
+    sabotage::{self, Sabotage},
     store::{CompactError, Compacted, Stamp},
     types::{LeaderEpoch, Offset, TopicPartition},
 };
 use std::{
     collections::{BTreeMap, HashSet},
+    path::PathBuf,
     rc::Rc,
+    time::Duration,
 };
 
 /// Bytes of a Kafka segment: a few batches.
 const SEGMENT_BYTES: u64 = 400;
-const HISTORIES: u64 = 60;
+const HISTORIES: u64 = 30;
 
 fn rules() -> CompactionRules {
     CompactionRules {
@@ -360,9 +366,8 @@ fn start_that_advances_during_a_round_wins() {
         let going = node
             .sim
             .spawn(async move { store.compact(tp(0), &rules()).await });
-        node.sim.run_for(std::time::Duration::from_micros(
-            node.sim.random_below(300_000),
-        ));
+        node.sim
+            .run_for(Duration::from_micros(node.sim.random_below(300_000)));
         let store = Rc::clone(node.store(tp(0)));
         let advanced = node
             .sim
@@ -394,9 +399,8 @@ fn deleted_topic_takes_its_round_along() {
         let going = node
             .sim
             .spawn(async move { store.compact(tp(0), &rules()).await });
-        node.sim.run_for(std::time::Duration::from_micros(
-            node.sim.random_below(300_000),
-        ));
+        node.sim
+            .run_for(Duration::from_micros(node.sim.random_below(300_000)));
         node.store(tp(0)).drop_topics(&HashSet::from([tp(0).topic]));
         drop(node.sim.block_on(going));
         node.run_for(1000);
@@ -525,46 +529,162 @@ fn live(node: &Node, model: &mut Model, seed: u64) {
     }
 }
 
+/// What the rounds of some histories came to.
+#[derive(Default)]
+struct Rounds {
+    switched: u64,
+    cut_short: u64,
+}
+
+/// Runs until the round has placed a file of its generation, and a little on: into the switch.
+fn run_to_switch(node: &Node) {
+    let names = || -> HashSet<PathBuf> {
+        let files = node.sim.disk().files().into_iter().map(|(path, _)| path);
+        let is_compacted = |path: &PathBuf| {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            path.starts_with("/data/topics") && !name.starts_with("0-")
+        };
+        files.filter(is_compacted).collect()
+    };
+    let before = names();
+    for _ in 0..4000 {
+        node.sim.run_for(Duration::from_micros(100));
+        if !names().is_subset(&before) {
+            break;
+        }
+    }
+    let us = node.sim.random_below(6_000);
+    node.sim.run_for(Duration::from_micros(us));
+}
+
+/// Writes, begins a round, crashes at any moment, starts under other shards; five times.
+fn history(seed: u64, rounds: &mut Rounds) {
+    let mut node = Node::start(Simulation::new(seed), &start(1));
+    let mut model = Model::default();
+    let patient = CompactionRules {
+        delete_retention_ms: i64::MAX / 2,
+        ..rules()
+    };
+    for _ in 0..5 {
+        live(&node, &mut model, seed);
+        let store = Rc::clone(node.store(tp(0)));
+        drop(
+            node.sim
+                .spawn(async move { store.compact(tp(0), &patient).await }),
+        );
+        if node.sim.random_below(2) == 0 {
+            let us = node.sim.random_below(400_000);
+            node.sim.run_for(Duration::from_micros(us));
+        } else {
+            run_to_switch(&node);
+        }
+        let counters = node.store(tp(0)).counters();
+        rounds.switched += counters.compactions;
+        rounds.cut_short += u64::from(counters.compactions == 0);
+        let crash = [Crash::Power, Crash::Kill][node.sim.random_below(2) as usize];
+        let shards = 1 + node.sim.random_below(3) as u16;
+        node = Node::start(node.crash(crash), &start(shards));
+        model.check(&node, seed);
+    }
+    roll(&node);
+    drop(compact_by(&node, &patient));
+    model.check(&node, seed);
+    model.is_compact(&node, seed);
+}
+
 /// A round is cut short at any moment, and the switch too; whatever the start finds is the log
 /// before or after it.
 #[test]
 fn s16_crash_at_any_step_leaves_the_old_log_or_the_new_one() {
-    let (mut switched, mut cut) = (0, 0);
+    let mut rounds = Rounds::default();
     for seed in 0..HISTORIES {
-        let mut node = Node::start(Simulation::new(seed), &start(1));
-        let mut model = Model::default();
-        let patient = CompactionRules {
-            delete_retention_ms: i64::MAX / 2,
-            ..rules()
-        };
-        for _ in 0..5 {
-            live(&node, &mut model, seed);
-            let store = Rc::clone(node.store(tp(0)));
-            drop(
-                node.sim
-                    .spawn(async move { store.compact(tp(0), &patient).await }),
-            );
-            let us = node.sim.random_below(400_000);
-            node.sim.run_for(std::time::Duration::from_micros(us));
-            let counters = node.store(tp(0)).counters();
-            (switched, cut) = (
-                switched + counters.compactions,
-                cut + u64::from(counters.compactions == 0),
-            );
-            let crash = [Crash::Power, Crash::Kill][node.sim.random_below(2) as usize];
-            let shards = 1 + node.sim.random_below(3) as u16;
-            node = Node::start(node.crash(crash), &start(shards));
-            model.check(&node, seed);
+        history(seed, &mut rounds);
+    }
+    let Rounds {
+        switched,
+        cut_short,
+    } = rounds;
+    assert!(
+        switched > 10 && cut_short > 10,
+        "{switched} rounds ended, {cut_short} were cut short"
+    );
+}
+
+/// The histories above prove nothing unless they find what they are there to find.
+#[cfg(debug_assertions)]
+#[test]
+fn s16_compacted_file_that_is_not_flushed_is_found() {
+    std::panic::set_hook(Box::new(|_| {}));
+    sabotage::choose(Some(Sabotage::CompactedUnflushed));
+    let fails = |seed: &u64| {
+        let run = || history(*seed, &mut Rounds::default());
+        std::panic::catch_unwind(run).is_err()
+    };
+    let found = (0..HISTORIES).find(fails);
+    sabotage::choose(None);
+    assert!(found.is_some(), "no history found it");
+}
+
+#[test]
+fn pace_is_that_of_the_rules() {
+    let elapsed_ms = |bytes_per_second: f64| {
+        let node = Node::start(Simulation::new(13), &start(1));
+        for round in 0..200 {
+            put(&node, &[("a", Some(&format!("{round}")))]);
         }
         roll(&node);
-        drop(compact_by(&node, &patient));
-        model.check(&node, seed);
-        model.is_compact(&node, seed);
-    }
+        let slow = CompactionRules {
+            bytes_per_second,
+            ..rules()
+        };
+        let begun = node.sim.clock().wall_ms();
+        let done = compact_by(&node, &slow).unwrap();
+        let bytes = (done.read_bytes + done.written_bytes) as f64;
+        let elapsed_ms = (node.sim.clock().wall_ms() - begun) as f64;
+        (elapsed_ms, bytes * 1000.0 / bytes_per_second)
+    };
+    let (fast, _) = elapsed_ms(f64::MAX);
+    let (slow, least) = elapsed_ms(20_000.0);
     assert!(
-        switched > 20 && cut > 20,
-        "{switched} rounds ended, {cut} were cut short"
+        slow >= 0.9 * least && slow > 2.0 * fast,
+        "{slow} ms, {least} ms, {fast} ms"
     );
+}
+
+#[test]
+fn oldest_dirty_record_is_told_by_its_batch() {
+    let node = Node::start(Simulation::new(14), &start(1));
+    let at = |timestamp| Kind {
+        timestamp,
+        ..Kind::default()
+    };
+    append(&node, tp(0), &batch_of(&[("a", Some("1"))], at(500)));
+    append(&node, tp(0), &batch_of(&[("a", Some("2"))], at(900)));
+    roll(&node);
+    let oldest = |node: &Node| {
+        let store = Rc::clone(node.store(tp(0)));
+        node.sim
+            .block_on(async move { store.oldest_dirty_ms(tp(0)).await })
+    };
+    assert_eq!(oldest(&node), Some(500));
+    compact(&node);
+    append(&node, tp(0), &batch_of(&[("b", Some("1"))], at(1200)));
+    roll(&node);
+    assert_eq!(
+        oldest(&node),
+        Some(0),
+        "of the batch that closed the segment"
+    );
+    // A record younger than the bound holds its segment back.
+    let now_ms = node.sim.clock().wall_ms();
+    append(&node, tp(0), &batch_of(&[("b", Some("2"))], at(now_ms)));
+    roll(&node);
+    let young = CompactionRules {
+        min_lag_ms: 60_000,
+        ..rules()
+    };
+    let end = |rules| node.store(tp(0)).dirtiness(tp(0), rules).unwrap().end;
+    assert!(end(&young) < end(&rules()));
 }
 
 #[test]

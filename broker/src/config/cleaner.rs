@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::{source::Settings, value::Value};
+
 /// Memory of a round besides its keys: the blocks of the file being written (16 MiB), one that is
 /// read, and what a batch of it becomes decompressed.
 const ROUND_BYTES: u64 = 32 << 20;
@@ -22,6 +24,29 @@ pub struct CleanerConfig {
 }
 
 impl CleanerConfig {
+    /// The settings as they hold now: compaction asks again for each round.
+    ///
+    /// # Panics
+    /// If the table lacks one, which is a mistake in it.
+    #[must_use]
+    pub fn of(settings: &Settings) -> CleanerConfig {
+        let number = |key: &str| match settings.value(key) {
+            Value::Int(number) => number.unsigned_abs(),
+            other => panic!("{key} is {other}, which is no number"),
+        };
+        let load = match settings.value("log.cleaner.io.buffer.load.factor") {
+            Value::Ratio(load) => *load,
+            other => panic!("the load factor is {other}, which is no fraction"),
+        };
+        CleanerConfig {
+            is_enabled: *settings.value("log.cleaner.enable") == Value::Bool(true),
+            backoff: Duration::from_millis(number("log.cleaner.backoff.ms")),
+            dedupe_buffer_bytes: number("log.cleaner.dedupe.buffer.size"),
+            buffer_load: load,
+            bytes_per_second: number("log.cleaner.io.max.bytes.per.second"),
+        }
+    }
+
     /// One shard's memory for keys: each compacts one log at a time.
     #[must_use]
     pub fn key_memory_bytes(&self, shards: u16) -> u64 {

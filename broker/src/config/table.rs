@@ -323,6 +323,7 @@ const TOPIC_DEFAULTS: &[Setting] = &[
 const CLEANER: &[Setting] = &[
     Setting::bool("log.cleaner.enable", true).means("Compact topics with cleanup.policy=compact."),
     Setting::int("log.cleaner.backoff.ms", 15_000, 0, LONG_MAX, Milliseconds)
+        .dynamic()
         .means("How long to sleep when no log wants to be compacted."),
     Setting::int(
         "log.cleaner.dedupe.buffer.size",
@@ -331,8 +332,10 @@ const CLEANER: &[Setting] = &[
         1024 * GIB,
         Bytes,
     )
+    .dynamic()
     .means("Memory for keys, over all shards; keys that do not fit take another round."),
     Setting::ratio("log.cleaner.io.buffer.load.factor", 0.9)
+        .dynamic()
         .means("How full the memory for keys may become."),
     Setting::int(
         "log.cleaner.io.max.bytes.per.second",
@@ -341,6 +344,7 @@ const CLEANER: &[Setting] = &[
         LONG_MAX,
         Bytes,
     )
+    .dynamic()
     .means("How much compaction may read and write in a second, each shard for itself."),
 ];
 

@@ -24,11 +24,11 @@ const BACKOFF_MIN: Duration = Duration::from_millis(10);
 
 /// Compacts for as long as the shard runs. Dropped, it gives up the round under way.
 pub async fn keep_compact(logs: Rc<Logs>, config: Arc<Config>) {
-    let cleaner = config.cleaner;
-    if !cleaner.is_enabled {
+    if !config.cleaner.is_enabled {
         return;
     }
     loop {
+        let cleaner = CleanerConfig::of(logs.image().configs.broker.effective());
         let Some((tp, rules)) = filthiest(&logs, &cleaner, config.shards).await else {
             reactor::sleep(cleaner.backoff.max(BACKOFF_MIN)).await;
             continue;

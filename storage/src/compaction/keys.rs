@@ -1,9 +1,9 @@
 //! The newest offset of each key in the part that is being compacted, in bounded memory.
 //!
 //! Keys are told apart by a 128-bit hash, as Kafka does with MD5; the keys themselves would not
-//! fit. A false match would lose a record, so it must not happen: the hash is seeded anew for each round
-//! with a number nobody outside knows, so that nobody can prepare keys that meet, and by chance two
-//! of 2^32 keys meet once in 2^65 rounds.
+//! fit. A false match would lose a record, so it must not happen: the hash is seeded anew for each
+//! round with a number nobody outside knows, so that nobody can prepare keys that meet, and by
+//! chance two of 2^32 keys meet once in 2^65 rounds.
 //!
 //! ```text
 //!  an entry, 24 bytes

@@ -24,6 +24,7 @@ use crate::{
     hash::{ChainHash, Incarnation},
     journal::row::FileRow,
     segment::{Generation, SegmentError},
+    space::Space,
     types::{Offset, Position},
 };
 use bytes::Bytes;
@@ -140,6 +141,17 @@ pub struct Round<D: Disk> {
     read_bytes: u64,
 }
 
+/// Where a round works.
+#[derive(Clone, Copy)]
+pub struct Ground<'a, D: Disk> {
+    /// The disk.
+    pub disk: &'a D,
+    /// How much room it has.
+    pub space: &'a Space,
+    /// The directory in which files are made.
+    pub pool: &'a Path,
+}
+
 /// What is known of a batch for the map of keys.
 enum Mapped {
     Whole,
@@ -154,7 +166,7 @@ enum Mapped {
 impl<D: Disk> Round<D> {
     /// Begins a round; nothing is read yet. `seed` tells the keys' hashes apart from those of every
     /// other round.
-    pub fn new(disk: &D, pool: &Path, plan: Plan, seed: u64, first: Incarnation) -> Round<D> {
+    pub fn new(ground: &Ground<'_, D>, plan: Plan, seed: u64, first: Incarnation) -> Round<D> {
         let keys_max = (plan.end.0 - plan.clean_end.0).max(0) as u64;
         let load = f64::from(plan.key_load_permille) / 1000.0;
         let known = Known {
@@ -163,13 +175,13 @@ impl<D: Disk> Round<D> {
             markers: Markers::default(),
         };
         Round {
-            disk: disk.clone(),
+            disk: ground.disk.clone(),
             phase: Some(Phase::Keys(Cursor::new(plan.clean_end))),
             known: Some(known),
             knows_markers: false,
             files: plan.sources.len(),
             chain: plan.compacted.1,
-            writer: Writer::new(disk, pool, &plan, first),
+            writer: Writer::new(ground.disk, ground.space.clone(), ground.pool, &plan, first),
             read_bytes: 0,
             plan,
         }

@@ -2,8 +2,8 @@
 //! transaction may go: not before all of its batches have gone.
 //!
 //! A marker comes after its batches, so a round that meets a transaction collects the markers
-//! first. A batch whose marker has not come yet is undecided, and ends what the round may clean: Kafka's
-//! last stable offset.
+//! first. A batch whose marker has not come yet is undecided, and ends what the round may clean:
+//! Kafka's last stable offset.
 
 use crate::{
     batch::BatchHeader,

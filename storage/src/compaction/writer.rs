@@ -15,12 +15,15 @@ use crate::{
     hash::{ChainHash, Incarnation},
     journal::row::FileRow,
     pool::{self, FileKind, Filling, PreparedFile},
+    sabotage::{self, Sabotage},
     segment::{BlockEntry, SegmentFile, SegmentName, index_len},
+    space::Space,
     store::fill_block,
     types::{Offset, Position},
 };
 use std::{
     collections::VecDeque,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -43,6 +46,7 @@ struct Closing<D: Disk> {
 /// New files, one after the other.
 pub(super) struct Writer<D: Disk> {
     disk: D,
+    space: Space,
     /// Where files are made.
     pool: PathBuf,
     full_bytes: usize,
@@ -65,11 +69,18 @@ pub(super) struct Writer<D: Disk> {
 }
 
 impl<D: Disk> Writer<D> {
-    pub(super) fn new(disk: &D, pool: &Path, plan: &Plan, incarnation: Incarnation) -> Writer<D> {
+    pub(super) fn new(
+        disk: &D,
+        space: Space,
+        pool: &Path,
+        plan: &Plan,
+        incarnation: Incarnation,
+    ) -> Writer<D> {
         let first = plan.sources.first().map_or(plan.start, |s| s.row.first);
         let segment = plan.sources.first().map_or(plan.start, |s| s.group);
         Writer {
             disk: disk.clone(),
+            space,
             pool: pool.to_owned(),
             full_bytes: plan.block_payload_bytes,
             block: OpenBlock::new(first, ChainHash::START),
@@ -204,6 +215,11 @@ impl<D: Disk> Writer<D> {
     ) -> Result<(PreparedFile, SegmentFile<D>), CompactionError> {
         let (kind, filling) = (FileKind::Segment, Filling::Allocated);
         let (len, incarnation) = (row.file_bytes, row.incarnation);
+        if !self.space.admits(len) {
+            // What is left is for the next start: compaction may wait for retention.
+            let full = io::ErrorKind::StorageFull.into();
+            return Err(CompactionError::io(&self.pool)(full));
+        }
         let prepared = pool::prepare(&self.disk, &self.pool, kind, len, filling, incarnation).await;
         let prepared = prepared.map_err(CompactionError::io(&self.pool))?;
         let file = SegmentFile::create(&self.disk, &prepared, plan.tp).await?;
@@ -220,8 +236,10 @@ impl<D: Disk> Writer<D> {
         file: &SegmentFile<D>,
     ) -> Result<(), CompactionError> {
         file.close().await?;
-        let synced = self.disk.sync(file.file()).await;
-        synced.map_err(CompactionError::io(&prepared.path))?;
+        if !sabotage::is(Sabotage::CompactedUnflushed) {
+            let synced = self.disk.sync(file.file()).await;
+            synced.map_err(CompactionError::io(&prepared.path))?;
+        }
         let target = plan.dir.join(row.name.to_string());
         let placed = pool::place(&self.disk, &prepared.path, &target).await;
         placed.map_err(CompactionError::io(&target))?;

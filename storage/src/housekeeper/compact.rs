@@ -1,11 +1,11 @@
 //! The rounds of compaction that shards have under way here, at most one each: a step is a job, so
 //! rounds take turns with everything else, and a shard that stops asking stops its round.
 
-use std::{cell::RefCell, collections::HashMap, path::Path, sync::Arc};
+use std::{cell::RefCell, collections::HashMap, sync::Arc};
 
 use super::{CompactProgress, CompactStep};
 use crate::{
-    compaction::{CompactionError, Records, Round, Step},
+    compaction::{CompactionError, Ground, Records, Round, Step},
     disk::Disk,
     hash::Incarnation,
 };
@@ -34,15 +34,14 @@ impl<D: Disk> Rounds<D> {
     /// Does what a shard wants of a round. A round that is over, for whatever reason, is forgotten.
     pub(super) async fn step(
         &self,
-        disk: &D,
-        pool: &Path,
+        ground: &Ground<'_, D>,
         ticket: u64,
         step: &CompactStep,
         incarnations: &dyn Fn() -> Incarnation,
     ) -> CompactProgress {
         if let CompactStep::Begin(plan) = step {
             let (seed, first) = (incarnations().0, incarnations());
-            let round = Round::new(disk, pool, (**plan).clone(), seed, first);
+            let round = Round::new(ground, (**plan).clone(), seed, first);
             self.under_way.borrow_mut().insert(ticket, Some(round));
             return CompactProgress::More(0);
         }

@@ -9,7 +9,7 @@ use std::{
 
 use super::{Done, Job, compact::Rounds, stock::Stock};
 use crate::{
-    compaction::Records,
+    compaction::{Ground, Records},
     disk::{Disk, Flush, OpenMode, PAGE},
     hash::Incarnation,
     pool::{self, FileKind, Filling, PreparedFile, SizeClass},
@@ -151,10 +151,15 @@ impl<D: Disk> Keeper<D> {
                 Ok(Done::ThinnedOut)
             }
             Job::Compact { ticket, step } => {
-                let (pool, incarnations) = (self.pool().join("compaction"), &*self.incarnations);
+                let pool = self.pool().join("compaction");
+                let ground = Ground {
+                    disk: &self.disk,
+                    space: &self.space,
+                    pool: &pool,
+                };
                 let progress = self
                     .rounds
-                    .step(&self.disk, &pool, *ticket, step, incarnations);
+                    .step(&ground, *ticket, step, &*self.incarnations);
                 let (ticket, progress) = (*ticket, progress.await);
                 Ok(Done::Compacted { ticket, progress })
             }
