@@ -86,7 +86,8 @@ struct Admitted {
 
 async fn admit(context: &Rc<Context>, header: &RequestHeader, asked: ProduceRequest) -> Admitted {
     let image = context.router.image();
-    let memory = recode::reserve(context, &asked, &image).await;
+    let mut memory = recode::reserve(context, &asked, &image).await;
+    let mut recoded_bytes = 0;
     let terms = Terms {
         version: header.version,
         acks: asked.acks,
@@ -105,7 +106,7 @@ async fn admit(context: &Rc<Context>, header: &RequestHeader, asked: ProduceRequ
         for partition in topic.partitions {
             let index = partition.index;
             let item = match &known {
-                Ok(known) => admit_one(context, known, partition, terms).await,
+                Ok(known) => admit_one(context, known, partition, terms, &mut recoded_bytes).await,
                 Err(refusal) => Err(refusal.clone().into()),
             };
             partitions.push(match item {
@@ -126,6 +127,8 @@ async fn admit(context: &Rc<Context>, header: &RequestHeader, asked: ProduceRequ
             partitions,
         });
     }
+    // Most batches have the right codec already: what was reserved for them is free again.
+    memory.shrink_to(recoded_bytes);
     Admitted {
         scatter,
         answer,
@@ -138,12 +141,14 @@ async fn admit_one(
     topic: &TopicImage,
     data: PartitionData,
     terms: Terms,
+    recoded_bytes: &mut usize,
 ) -> Result<AppendItem, Fault> {
     let checked = check(topic, data, terms, &mut context.checker.borrow_mut())?;
     let mut item = checked.item;
     if let Some(target) = recode::wanted(&topic.config, checked.codec) {
         item.batch = recode::recode(topic, &item.batch, checked.codec, target).await?;
         check_sizes(topic, item.batch.len())?;
+        *recoded_bytes += item.batch.len();
         context.stats.batches_recoded.add(1);
     }
     context.stats.batches_in.add(1);
