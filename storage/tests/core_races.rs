@@ -190,6 +190,67 @@ fn read_ends_where_the_start_has_overtaken_it() {
     }
 }
 
+/// Two batches of partition 0, of which the second was written directly and is acknowledged; at the
+/// crash its confirmation is on its way, and there or not.
+fn announced_only(seed: u64, how: &Start) -> (Simulation, Told) {
+    let mut told = Told::default();
+    let node = Node::start(Simulation::new(seed), how);
+    for fill in 1..3 {
+        // The first has its file fetched and takes the journal; the second finds the file.
+        node.run_for(1000);
+        let what = sent(20_000, fill);
+        let appended = node.append_durably(tp(0), what);
+        told.note(tp(0), appended.base_offset, &what);
+    }
+    (node.crash(Crash::Power), told)
+}
+
+/// A start that sealed an adopted block for want of room gave the new file the name of the one that
+/// the block was announced in. When it crashed before its commit, the next start found an empty
+/// file there, took the block for torn and cut it: acknowledged records were gone without a word.
+#[test]
+fn s11_start_that_crashes_leaves_an_announced_block_where_it_was() {
+    let mut how = start(1);
+    how.config.open_block_budget_bytes = 70_000;
+    how.config.direct_threshold_bytes = 8_000;
+    let mut adopted = 0;
+    for turns in 0..200 {
+        let (sim, told) = announced_only(turns, &how);
+        let starting = recover_on(sim.disk(), sim.clock(), how.clone());
+        drop(sim.spawn(starting));
+        sim.limit_turns(turns);
+        sim.run_for(Duration::from_secs(10));
+        let node = Node::start(sim.crash(Crash::Power), &how);
+        adopted += node.report.adopted_blocks;
+        told.check(&node);
+    }
+    assert!(adopted > 0);
+}
+
+/// An announced block whose file could not be read was taken for torn, too.
+#[test]
+fn s15_block_that_cannot_be_read_is_not_cut() {
+    let mut how = start(1);
+    how.config.direct_threshold_bytes = 8_000;
+    let mut refused = 0;
+    for seed in 0..20 {
+        let (sim, told) = announced_only(seed, &how);
+        let fault = Fault::once(Operation::Read, "/data/topics", EIO);
+        sim.disk().inject(fault);
+        let node = match Node::try_start(sim, &how) {
+            Ok(node) => node,
+            Err((sim, error)) => {
+                assert!(matches!(error, RecoverError::Segment(_)), "{error}");
+                refused += 1;
+                Node::start(sim, &how)
+            }
+        };
+        node.sim.disk().heal();
+        told.check(&node);
+    }
+    assert!(refused > 0);
+}
+
 /// A batch of nearly a file's size never became durable when an open block had to go before it.
 #[test]
 fn largest_batch_follows_an_open_block() {

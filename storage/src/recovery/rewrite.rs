@@ -210,8 +210,15 @@ async fn new_file<D: Disk>(
     let filling = Filling::Allocated;
     let prepared = pool::prepare(disk, &pool, kind, class.bytes(), filling, incarnation).await;
     let mut prepared = prepared.map_err(io_at(&pool))?;
-    let name = log.segments.next_name(base);
-    let target = partition_dir(&options.store.data, tp).join(name.to_string());
+    let dir = partition_dir(&options.store.data, tp);
+    let there = disk.list(&dir).await.map_err(io_at(&dir))?;
+    let mut name = log.segments.next_name(base);
+    // No row may name a file that is there: it holds a block that was announced and not confirmed,
+    // which a repeated start must find again (S11), or comes from a start that was cut short.
+    while there.contains(&dir.join(name.to_string())) {
+        name.number += 1;
+    }
+    let target = dir.join(name.to_string());
     pool::place(disk, &prepared.path, &target)
         .await
         .map_err(io_at(&target))?;

@@ -11,7 +11,7 @@ use crate::{
     disk::Disk,
     hash::ChainHash,
     journal::row::{FileRow, KafkaSegment, Row, UnreadableRange},
-    segment::{BlockEntry, SegmentFile, partition_dir},
+    segment::{BlockEntry, SegmentError, SegmentFile, partition_dir},
     types::{LeaderEpoch, Offset, Position, TopicPartition},
 };
 use bytes::{Bytes, BytesMut};
@@ -42,6 +42,7 @@ struct Walker<'a, D: Disk> {
     disk: &'a D,
     data: &'a Path,
     tp: TopicPartition,
+    accept_loss: bool,
     partition: Partition,
     /// Where the walk is, and the chain there.
     at: (Offset, ChainHash),
@@ -77,6 +78,7 @@ pub(super) async fn walk<D: Disk>(
         disk,
         data,
         tp,
+        accept_loss,
         partition,
         at,
         tails,
@@ -122,7 +124,7 @@ impl<D: Disk> Walker<'_, D> {
         let Some(placed) = placed else {
             return Ok(Step::End);
         };
-        let Some(bytes) = self.verified(offset, &placed).await else {
+        let Some(bytes) = self.verified(offset, &placed).await? else {
             if placed.is_flushed {
                 return Err(self.broken(placed.chain_before));
             }
@@ -188,13 +190,28 @@ impl<D: Disk> Walker<'_, D> {
         Ok(())
     }
 
-    /// An announced block's batches, if the block is whole and what was announced (S15).
-    async fn verified(&self, base: Offset, placed: &Placed) -> Option<Bytes> {
+    /// An announced block's batches, if the block is whole and what was announced (S15). Its file
+    /// was there, whole and named, before it was announced: one that is not, or cannot be read, is
+    /// no torn write, and to cut there would lose what was acknowledged.
+    async fn verified(&self, base: Offset, placed: &Placed) -> Result<Option<Bytes>, RecoverError> {
+        match self.announced(base, placed).await {
+            Ok(bytes) => Ok(bytes),
+            Err(SegmentError::Block { .. } | SegmentError::Misplaced { .. }) => Ok(None),
+            Err(_) if self.accept_loss => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn announced(
+        &self,
+        base: Offset,
+        placed: &Placed,
+    ) -> Result<Option<Bytes>, SegmentError> {
         let place = placed.place;
         let name = place.segment.to_string();
         let path = partition_dir(self.data, self.tp).join(name);
         let start = Some(Position(crate::disk::PAGE as u64));
-        let file = SegmentFile::open(self.disk, &path, place.incarnation, self.tp, start).await;
+        let file = SegmentFile::open(self.disk, &path, place.incarnation, self.tp, start).await?;
         let entry = BlockEntry {
             position: place.position,
             len: place.block_bytes,
@@ -204,17 +221,21 @@ impl<D: Disk> Walker<'_, D> {
             epoch: LeaderEpoch(-1),
             chain_after: placed.chain_after,
         };
-        let file = file.ok()?;
         // Its bytes may have reached the disk's cache only; what is adopted must be durable. They
         // are written again to the fresh set, and still: a repeated start must find the same.
-        self.disk.sync(file.file()).await.ok()?;
-        let block = file.read_block(entry).await.ok()?;
-        let is_same = {
-            let view = block.view().ok()?;
+        let position = place.position;
+        let failed = |error| SegmentError::Io {
+            path,
+            position,
+            error,
+        };
+        self.disk.sync(file.file()).await.map_err(failed)?;
+        let block = file.read_block(entry).await?;
+        let is_same = block.view().is_ok_and(|view| {
             let chain = (placed.chain_before, placed.chain_after);
             view.tp() == self.tp && view.next() == placed.next && view.chain() == chain
-        };
-        is_same.then(|| block.payload())
+        });
+        Ok(is_same.then(|| block.payload()))
     }
 
     fn note_placed(&mut self, base: Offset, placed: &Placed) {
