@@ -296,7 +296,7 @@ fn measure(dir: &Path, write_bytes: usize) {
     let written = amplification(before, shard.store.counters());
     let [floor, journal, store] = [floors, journals, stores].map(|rates| median(rates) / 1e6);
     println!(
-        "{:>4} KiB {floor:>7.1} M {journal:>7.1} M {:>8.2}x {store:>8.1} M {:>8.2}x {written:>12.2}",
+        "{:>4} KiB {floor:>7.1} M {journal:>7.1} M {:>8.2}x {store:>8.1} M {:>8.2}x {written:>9.2}",
         write_bytes >> 10,
         journal / floor,
         store / floor,

@@ -26,7 +26,7 @@ fn write(
     writeln!(
         out,
         "medians of {} interleaved rounds, {} s measured after {} s each; +- is half the range; \
-         machine is all CPU but the driver's: the kernel writes a page cache back on its own account",
+         machine is all CPU but the driver's, for write-back of a page cache is charged to nobody",
         options.rounds,
         options.duration.as_secs_f64(),
         options.warm_up.as_secs_f64()

@@ -2,9 +2,11 @@
 //!
 //! Errors per group: 14/15/16 the coordinator's state, 68 it has members, 69 it does not exist.
 
-pub use kacrab_protocol::generated::delete_groups_request::DeleteGroupsRequestData as DeleteGroupsRequest;
-pub use kacrab_protocol::generated::delete_groups_response::{
-    DeletableGroupResult, DeleteGroupsResponseData as DeleteGroupsResponse,
+pub use kacrab_protocol::generated::{
+    delete_groups_request::DeleteGroupsRequestData as DeleteGroupsRequest,
+    delete_groups_response::{
+        DeletableGroupResult, DeleteGroupsResponseData as DeleteGroupsResponse,
+    },
 };
 
 use super::generated_api;

@@ -3,9 +3,11 @@
 //! Errors per group: 14/15/16 the coordinator's state, 69 an unknown group (v6; before that it is
 //! `Dead` without an error). Metadata and assignments are told of a stable group only.
 
-pub use kacrab_protocol::generated::describe_groups_request::DescribeGroupsRequestData as DescribeGroupsRequest;
-pub use kacrab_protocol::generated::describe_groups_response::{
-    DescribeGroupsResponseData as DescribeGroupsResponse, DescribedGroup, DescribedGroupMember,
+pub use kacrab_protocol::generated::{
+    describe_groups_request::DescribeGroupsRequestData as DescribeGroupsRequest,
+    describe_groups_response::{
+        DescribeGroupsResponseData as DescribeGroupsResponse, DescribedGroup, DescribedGroupMember,
+    },
 };
 
 use super::generated_api;

@@ -7,9 +7,11 @@
 //! Clients: v4 asks for many keys at once and is answered key by key; key types are 0 group, 1
 //! transaction, 2 share group (v6).
 
-pub use kacrab_protocol::generated::find_coordinator_request::FindCoordinatorRequestData as FindCoordinatorRequest;
-pub use kacrab_protocol::generated::find_coordinator_response::{
-    Coordinator, FindCoordinatorResponseData as FindCoordinatorResponse,
+pub use kacrab_protocol::generated::{
+    find_coordinator_request::FindCoordinatorRequestData as FindCoordinatorRequest,
+    find_coordinator_response::{
+        Coordinator, FindCoordinatorResponseData as FindCoordinatorResponse,
+    },
 };
 
 use super::generated_api;

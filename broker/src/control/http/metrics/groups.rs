@@ -1,5 +1,5 @@
-//! Consumer groups, by kafka_exporter's names: how far each has come, and how far it lags behind the
-//! last record that may be read. As many offsets have series as partitions may have
+//! Consumer groups, by kafka_exporter's names: how far each has come, and how far it lags behind
+//! the last record that may be read. As many offsets have series as partitions may have
 //! (`metrics.partitions.max`); whole groups beyond, the last by name, are left out and counted.
 
 use std::collections::{BTreeMap, HashMap};
