@@ -21,6 +21,7 @@ mod load;
 mod manage;
 mod membership;
 mod partition;
+pub mod survey;
 mod timer;
 
 use std::{

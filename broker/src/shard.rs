@@ -31,7 +31,7 @@ use crate::{
         message::{FromShard, ShardNotice},
         survey::ShardSurvey,
     },
-    coordinator::GroupSettings,
+    coordinator::{GroupSettings, survey::Surveyed},
     handler::{
         ConnectionLimits, Context,
         fetch::FetchLimits,
@@ -71,6 +71,9 @@ const MAIL_PER_TURN: usize = 256;
 
 /// Partitions whose numbers are taken before other tasks of the shard get a turn: some 50 us.
 const PARTITIONS_PER_TURN: usize = 256;
+
+/// Groups likewise; each may have hundreds of offsets.
+const GROUPS_PER_TURN: usize = 16;
 
 /// How often gauges are published and stragglers looked for.
 const TICK: Duration = Duration::from_secs(1);
@@ -329,7 +332,7 @@ impl Shard {
         }
     }
 
-    /// Tells the numbers of all partitions, a few hundred a turn.
+    /// Tells the numbers of all partitions and groups, some at a turn.
     async fn survey(self: Rc<Self>) {
         let store = self.logs.store();
         let mut partitions = Vec::new();
@@ -337,7 +340,11 @@ impl Shard {
             partitions.extend(some.iter().filter_map(|tp| store.numbers(*tp)));
             reactor::yield_now().await;
         }
-        let groups = Vec::new();
+        let mut groups = Vec::new();
+        for some in self.logs.groups().surveyed().chunks(GROUPS_PER_TURN) {
+            groups.extend(some.iter().filter_map(Surveyed::numbers));
+            reactor::yield_now().await;
+        }
         let survey = ShardSurvey { partitions, groups };
         self.context.control.tell(FromShard::Surveyed(survey));
     }

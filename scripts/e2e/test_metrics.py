@@ -1,4 +1,4 @@
-"""What operators see: health over HTTP, and metrics that Prometheus' own linter and server take."""
+"""What operators see: health over HTTP, and metrics that Prometheus' linter and server take."""
 
 import re
 import shutil
@@ -99,6 +99,25 @@ def test_metrics_count_what_clients_did(spate, ground, topic):
     grown = [key for key, value in found.items()
              if key[0].endswith("_total") and later[key] < value]
     assert not grown
+
+
+def test_groups_lag_is_known(spate, ground, topic):
+    broker = observed(spate, shards=2, settings={"group.initial.rebalance.delay.ms": 0})
+    clients.create_topic(broker.address, topic, partitions=2)
+    produce(broker, topic, 100)
+    consumer = confluent_kafka.Consumer({
+        "bootstrap.servers": broker.address, "group.id": "laggards", "enable.auto.commit": False,
+        "auto.offset.reset": "earliest"})
+    consumer.subscribe([topic])
+    assert consumer.poll(20) is not None
+    consumer.commit(offsets=[confluent_kafka.TopicPartition(topic, 0, 7)], asynchronous=False)
+    found = samples(broker)
+    labels = f'consumergroup="laggards",topic="{topic}",partition="0"'
+    assert found["kafka_consumergroup_current_offset", labels] == 7
+    assert found["kafka_consumergroup_lag", labels] == 43
+    assert found["kafka_consumergroup_members", 'consumergroup="laggards"'] == 1
+    assert found["spate_consumergroups", 'state="Stable"'] == 1
+    consumer.close()
 
 
 def test_series_are_bounded(spate, ground, topic):

@@ -43,7 +43,9 @@ def hops(broker) -> int:
 def aware(spate):
     """A broker whose shards have ports of their own, and the first of them."""
     first = free_ports(SHARDS)
-    broker = spate(shards=SHARDS, settings={"shard.listeners": f"127.0.0.1:{first}"}).start()
+    settings = {"shard.listeners": f"127.0.0.1:{first}",
+                "group.initial.rebalance.delay.ms": 0}
+    broker = spate(shards=SHARDS, settings=settings).start()
     broker.own = f"127.0.0.1:{first}"
     return broker
 
@@ -99,6 +101,31 @@ def test_one_consumer_of_all_shards_hops_never(aware, ground, topic):
     consumer.close()
     assert sorted(came) == list(range(1_000))
     assert hops(aware) == 0
+
+
+def test_groups_are_coordinated_without_hops(aware, ground, topic):
+    create(aware.address, topic, PARTITIONS)
+    producer = confluent_kafka.Producer({"bootstrap.servers": aware.own})
+    for number in range(100):
+        producer.produce(topic, str(number), partition=number % PARTITIONS)
+    assert producer.flush(30) == 0
+    names = [f"{topic}-group-{n}" for n in range(4)]
+    for name in names:
+        consumer = confluent_kafka.Consumer({
+            "bootstrap.servers": aware.own, "group.id": name, "enable.auto.commit": False,
+            "auto.offset.reset": "earliest"})
+        consumer.subscribe([topic])
+        came = 0
+        while came < 100:
+            messages = consumer.consume(100, timeout=20)
+            assert messages, f"{name}: {came} records, then none"
+            came += len(messages)
+        consumer.commit(asynchronous=False)
+        consumer.close()
+    assert hops(aware) == 0
+    admin = confluent_kafka.admin.AdminClient({"bootstrap.servers": aware.own})
+    listed = [group.group_id for group in admin.list_consumer_groups().result(20).valid]
+    assert sorted(listed) == names
 
 
 def test_through_the_nodes_listener_requests_hop(aware, ground, topic):

@@ -416,6 +416,11 @@ impl ClassicGroup {
         self.state_since_ms
     }
 
+    /// How many members it has.
+    pub fn member_count(&self) -> usize {
+        self.members.len()
+    }
+
     /// Whether the broker understands what its members subscribe to.
     pub fn is_of_consumers(&self) -> bool {
         self.protocol_type.as_deref() == Some(CONSUMER_PROTOCOL)

@@ -50,6 +50,13 @@ impl Group {
         }
     }
 
+    /// How many members it has.
+    pub fn member_count(&self) -> usize {
+        match &self.kind {
+            Kind::Classic(classic) => classic.member_count(),
+        }
+    }
+
     /// The members' protocol type; empty where there is none.
     pub fn protocol_type(&self) -> &str {
         match &self.kind {

@@ -60,7 +60,10 @@ pub async fn answer(
         }
         ApiKey::ListGroups => {
             let asked = decode(header, body)?;
-            reply(header, &list_groups::answer(version, &asked, router).await)
+            reply(
+                header,
+                &list_groups::answer(version, &asked, router, client.listener).await,
+            )
         }
         ApiKey::DescribeGroups => {
             let asked = decode(header, body)?;

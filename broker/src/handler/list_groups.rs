@@ -1,4 +1,5 @@
-//! ListGroups: every shard's groups, filtered here.
+//! ListGroups: every shard's groups, filtered here. A shard that is a broker of its own has its own
+//! groups only: who asks every broker, as Kafka's tools do, sees each group once.
 
 use futures_util::future::join_all;
 use spate_net::kafka::{
@@ -11,6 +12,7 @@ use spate_storage::types::ShardId;
 use crate::{
     coordinator::message::{GroupAnswer, GroupAsk},
     handler::coordinate,
+    image::brokers::Listener,
     shard::route::Router,
 };
 
@@ -24,8 +26,13 @@ pub async fn answer(
     version: i16,
     asked: &ListGroupsRequest,
     router: &Router,
+    listener: Listener,
 ) -> ListGroupsResponse {
-    let shards = (0..router.shards()).map(ShardId);
+    let shards = match listener {
+        Listener::Node => 0..router.shards(),
+        Listener::Shard => router.me().0..router.me().0 + 1,
+    };
+    let shards = shards.map(ShardId);
     let asks = shards.map(|shard| coordinate::ask_shard(router, shard, GroupAsk::List));
     let mut groups = Vec::new();
     for answer in join_all(asks).await {
