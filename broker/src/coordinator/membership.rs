@@ -145,13 +145,7 @@ impl Coordinator {
         self: &Rc<Self>,
         asked: &LeaveGroupRequest,
     ) -> Result<Vec<MemberResponse>, ErrorCode> {
-        // Up to v2 a request names its one member itself.
-        let single = [MemberIdentity::default().with_member_id(asked.member_id.clone())];
-        let members = if asked.members.is_empty() && !asked.member_id.as_str().is_empty() {
-            &single[..]
-        } else {
-            &asked.members
-        };
+        let members = &asked.members;
         let (place, group_id) = match self.find(asked.group_id.as_str()) {
             Ok(found) => found,
             // Each member is as unknown as the group.

@@ -1,7 +1,7 @@
 //! LeaveGroup: members go.
 
 use spate_net::kafka::{
-    api::leave_group::{LeaveGroupRequest, LeaveGroupResponse},
+    api::leave_group::{LeaveGroupRequest, LeaveGroupResponse, MemberIdentity},
     error::ErrorCode,
 };
 
@@ -15,7 +15,15 @@ use crate::{
 const MEMBERS_FROM: i16 = 3;
 
 /// Answers.
-pub async fn answer(version: i16, asked: LeaveGroupRequest, router: &Router) -> LeaveGroupResponse {
+pub async fn answer(
+    version: i16,
+    mut asked: LeaveGroupRequest,
+    router: &Router,
+) -> LeaveGroupResponse {
+    if version < MEMBERS_FROM {
+        let member_id = std::mem::take(&mut asked.member_id);
+        asked.members = vec![MemberIdentity::default().with_member_id(member_id)];
+    }
     let group_id = asked.group_id.clone();
     let ask = GroupAsk::Leave(Box::new(asked));
     let left = match coordinate::ask(router, group_id.as_str(), ask).await {

@@ -25,14 +25,8 @@ pub const RANGE: ApiRange = ApiRange::new(ApiKey::OffsetFetch, 1, 10, 6);
 /// The request on the wire.
 pub const SHAPE: Shape = &[
     Part::within(0, 7, Kind::Text),
-    Part::within(
-        0,
-        7,
-        Kind::NullableList(&[
-            Part::always(Kind::Text),
-            Part::always(Kind::Values(&Kind::Fixed(4))),
-        ]),
-    ),
+    Part::within(0, 1, Kind::List(TOPIC)),
+    Part::within(2, 7, Kind::NullableList(TOPIC)),
     Part::since(
         8,
         Kind::List(&[
@@ -47,6 +41,12 @@ pub const SHAPE: Shape = &[
         ]),
     ),
     Part::since(7, Kind::Bool),
+];
+
+/// A topic of a request for one group.
+const TOPIC: Shape = &[
+    Part::always(Kind::Text),
+    Part::always(Kind::Values(&Kind::Fixed(4))),
 ];
 
 generated_api!(OffsetFetchRequest => OffsetFetchResponse);
