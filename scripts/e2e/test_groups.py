@@ -224,8 +224,10 @@ def test_kafkas_formatter_reads_the_offsets_topic(served, topic):
         "console-consumer", "--bootstrap-server", served.address, "--topic", "__consumer_offsets",
         "--from-beginning", "--timeout-ms", "6000", "--formatter",
         "org.apache.kafka.tools.consumer.OffsetsMessageFormatter")
-    rows = [json.loads(line) for line in said.splitlines() if '"formatted"' in line]
-    ends = {row["key"]["data"]["partition"]: row["value"]["data"]["offset"] for row in rows
+    # The formatter writes one object behind the other.
+    rows = [json.loads(row) for row in re.findall(r'{"key".*?(?={"key"|$)', said.strip())]
+    offsets = [row for row in rows if row["key"]["data"].get("topic") == topic]
+    ends = {row["key"]["data"]["partition"]: row["value"]["data"]["offset"] for row in offsets
             if row["value"]}
     assert ends == {partition: 1 for partition in range(PARTITIONS)}, said
 
