@@ -67,7 +67,8 @@ class Side:
         except subprocess.TimeoutExpired as late:
             said = f"no end within {STEP_S} s\n{(late.stdout or b'').decode()}"
         (LOGS / f"{step.name.replace(' ', '-')}.{self.name}").write_text(said)
-        return normalise(said.replace(self.address, "ADDRESS"), self, step.counts)
+        told = normalise(said.replace(self.address, "ADDRESS"), self, step.counts)
+        return "\n".join(sorted(told.splitlines())) if step.unordered else told
 
     def _stay(self, step: Step, command: list[str]) -> str:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,

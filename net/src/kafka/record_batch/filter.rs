@@ -137,7 +137,10 @@ mod tests {
             .expect("records")
     }
 
-    fn told(batch: &Bytes) -> Vec<(i64, i64, Option<Vec<u8>>, bool, usize)> {
+    /// Offset, timestamp, key, whether it has a value, and how many headers.
+    type Told = (i64, i64, Option<Vec<u8>>, bool, usize);
+
+    fn told(batch: &Bytes) -> Vec<Told> {
         let limits = DecompressionLimits::default();
         let records = Records::open(batch, &limits, &mut Scratch::new()).expect("sound");
         let told = records.iter().map(|record| {
