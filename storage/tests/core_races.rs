@@ -408,3 +408,27 @@ fn room_is_made_for_a_large_batch() {
     assert!(told.get() > 0);
     assert!(node.store(tp(4)).bounds(tp(4)).high_watermark > Offset(0));
 }
+
+/// A file that was fetched ahead and does not hold the batch that comes is given up, and another
+/// is asked for. The housekeeper places that one before it comes to unlink the first: under the
+/// same name it would unlink what has just been written.
+#[test]
+fn s7_a_file_that_is_given_up_takes_no_other_along() {
+    for seed in 0..5 {
+        let mut told = Told::default();
+        let node = Node::start(Simulation::new(seed), &start(1));
+        node.run_for(50);
+        for partition in 0..6 {
+            // The first fills the smallest file, so that the next larger one is fetched.
+            for bytes in [50_000, 1_500_000, 50_000] {
+                let what = sent(bytes, partition as u8);
+                let appended = node.append_durably(tp(partition), what);
+                told.note(tp(partition), appended.base_offset, &what);
+                node.run_for(50);
+            }
+        }
+        node.run_for(1000);
+        let node = Node::start(node.crash(Crash::Kill), &start(1));
+        told.check(&node);
+    }
+}

@@ -38,6 +38,8 @@ pub(crate) struct Segments<D: Disk> {
     pub is_waiting: bool,
     /// A file that came before it was needed.
     pub next: Option<(SegmentName, SegmentFile<D>)>,
+    /// The last name given out, also to a file that was given up since.
+    named: Option<SegmentName>,
     /// The last file could not be opened: writing goes on in another.
     pub is_last_lost: bool,
 }
@@ -55,6 +57,7 @@ impl<D: Disk> Segments<D> {
             slots,
             is_waiting: false,
             next: None,
+            named: None,
             is_last_lost: false,
         }
     }
@@ -65,18 +68,21 @@ impl<D: Disk> Segments<D> {
         last.filter(|slot| slot.row.name.base == base)
     }
 
-    /// The name of the next file of the Kafka segment at `base`.
-    pub(crate) fn next_name(&self, base: Offset) -> SegmentName {
+    /// A name for another file of the Kafka segment at `base`. None is given out twice: a file that
+    /// was given up may lie under its name for a while, and what removes it must not meet another.
+    pub(crate) fn take_name(&mut self, base: Offset) -> SegmentName {
         let last = self.slots.last().map(|slot| slot.row.name);
         let generation = last.map_or_else(Default::default, |name| name.generation);
-        let number = last
-            .filter(|name| name.base == base)
-            .map_or(0, |name| name.number + 1);
-        SegmentName {
+        let taken = [last, self.named].into_iter().flatten();
+        let same = taken.filter(|name| name.base == base);
+        let number = same.map(|name| name.number + 1).max().unwrap_or(0);
+        let name = SegmentName {
             generation,
             base,
             number,
-        }
+        };
+        self.named = Some(name);
+        name
     }
 
     /// The size of the next file: large enough for the block, and a step larger than the one that

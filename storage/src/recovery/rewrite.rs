@@ -212,7 +212,7 @@ async fn new_file<D: Disk>(
     let mut prepared = prepared.map_err(io_at(&pool))?;
     let dir = partition_dir(&options.store.data, tp);
     let there = disk.list(&dir).await.map_err(io_at(&dir))?;
-    let mut name = log.segments.next_name(base);
+    let mut name = log.segments.take_name(base);
     // No row may name a file that is there: it holds a block that was announced and not confirmed,
     // which a repeated start must find again (S11), or comes from a start that was cut short.
     while there.contains(&dir.join(name.to_string())) {

@@ -168,19 +168,16 @@ impl<D: Disk, C: Clock> Store<D, C> {
                 }
             }
         }
-        let (class, name) = (
-            self.next_class(log, base, bytes)?,
-            log.segments.next_name(base),
-        );
-        if let Some((next, file)) = log.segments.next.take() {
-            if next == name && file.room_for(bytes) {
+        let class = self.next_class(log, base, bytes)?;
+        if let Some((name, file)) = log.segments.next.take() {
+            if name.base == base && file.room_for(bytes) {
                 return Some(self.enter_file(partition, log, name, file));
             }
             self.discard_file(file.path());
         }
         if !log.segments.is_waiting {
             log.segments.is_waiting = true;
-            self.fetch_file(partition, name, class);
+            self.fetch_file(partition, log.segments.take_name(base), class);
         }
         None
     }
@@ -305,7 +302,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
         let class = self.next_class(log, base, bytes);
         if let Some(class) = class.filter(|class| self.config.space.admits_ahead(class.bytes())) {
             log.segments.is_waiting = true;
-            self.fetch_file(partition, log.segments.next_name(base), class);
+            self.fetch_file(partition, log.segments.take_name(base), class);
         }
     }
 

@@ -126,10 +126,14 @@ impl Chores for Mailbox {
 }
 
 impl Mailbox {
+    /// The next job as the housekeeper's thread takes them: what frees a name or space comes when
+    /// nothing more urgent waits.
     pub async fn next(&self) -> Job {
+        let is_urgent = |job: &Job| !matches!(job, Job::Unlink { .. } | Job::Recycle { .. });
         poll_fn(|cx| {
             let mut state = self.0.borrow_mut();
-            match state.0.pop_front() {
+            let urgent = state.0.iter().position(is_urgent).unwrap_or(0);
+            match state.0.remove(urgent) {
                 Some(job) => Poll::Ready(job),
                 None => {
                     state.1 = Some(cx.waker().clone());
