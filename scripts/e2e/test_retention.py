@@ -63,6 +63,26 @@ def bytes_below(directory: Path) -> int:
     return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
 
 
+def test_lookup_by_time_goes_on_behind_the_batch_that_the_log_begins_in(broker, ground, topic):
+    """Its only record that is late enough was deleted: the answer is in the next batch."""
+    clients.create_topic(broker.address, topic)
+    first = now_ms()
+    for times in [(first + 3000, first, first), (first + 4000,)]:
+        producer = confluent_kafka.Producer({
+            "bootstrap.servers": broker.address, "linger.ms": 500})
+        for timestamp in times:
+            producer.produce(topic, b"v", partition=0, timestamp=timestamp)
+        assert producer.flush(60) == 0
+    with Connection(broker.endpoint) as connection:
+        assert connection.delete_records(topic, (0, 1)) == [(0, 1, wire.NONE)]
+    consumer = confluent_kafka.Consumer({
+        "bootstrap.servers": broker.address, "group.id": topic})
+    asked = confluent_kafka.TopicPartition(topic, 0, first + 2000)
+    found = consumer.offsets_for_times([asked], timeout=30)
+    consumer.close()
+    assert found[0].offset == 3
+
+
 def test_deleting_records_answers_as_kafka_does(broker, ground, topic):
     clients.create_topic(broker.address, topic)
     with Connection(broker.endpoint) as connection:

@@ -377,11 +377,7 @@ impl Logs {
                 let end = self.epoch_end(target, current, asked);
                 return Ok(end.map_or(FoundOffset::NONE, |(epoch, end)| at_end(epoch, end)));
             }
-            Lookup::AtTimestamp(time) => self
-                .store
-                .offset_at_timestamp(target, time)
-                .await
-                .map(|batch| batch.map(|batch| record_at::at_or_after(&batch, time))),
+            Lookup::AtTimestamp(time) => return self.at_timestamp(target, time).await,
             Lookup::MaxTimestamp => self
                 .store
                 .max_timestamp(target)
@@ -391,6 +387,24 @@ impl Logs {
         match of_record {
             Ok(found) => found.unwrap_or(Ok(FoundOffset::NONE)),
             Err(error) => Err(refused(&error)),
+        }
+    }
+
+    /// The first record at or after `time`. The batch that the log begins in may have none but
+    /// before the log's start: then it is in a later one.
+    async fn at_timestamp(&self, target: TopicPartition, time: i64) -> Found {
+        let mut floor = Offset(0);
+        loop {
+            let look = self.store.offset_at_timestamp_from(target, time, floor);
+            let Some(batch) = look.await.map_err(|error| refused(&error))? else {
+                return Ok(FoundOffset::NONE);
+            };
+            let found = record_at::at_or_after(&batch, time)?;
+            if found != FoundOffset::NONE {
+                return Ok(found);
+            }
+            floor = batch.next();
+            reactor::yield_now().await;
         }
     }
 

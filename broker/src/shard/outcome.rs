@@ -54,7 +54,7 @@ pub struct ReadOutcome {
 }
 
 /// An offset found by time or by epoch.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FoundOffset {
     /// The offset; -1 when there is none.
     pub offset: Offset,

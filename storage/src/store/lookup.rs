@@ -40,10 +40,22 @@ impl<D: Disk, C: Clock> Store<D, C> {
         tp: TopicPartition,
         timestamp_ms: i64,
     ) -> Result<Option<TimestampedOffset>, ReadError> {
+        self.offset_at_timestamp_from(tp, timestamp_ms, Offset(0))
+            .await
+    }
+
+    /// The same of batches that reach beyond `floor`: for a caller who found that of the batch
+    /// before it only records below the log's start are late enough.
+    pub async fn offset_at_timestamp_from(
+        &self,
+        tp: TopicPartition,
+        timestamp_ms: i64,
+        floor: Offset,
+    ) -> Result<Option<TimestampedOffset>, ReadError> {
         let Some(partition) = self.partition(tp) else {
             return Ok(None);
         };
-        let mut from = partition.log.borrow().start;
+        let mut from = partition.log.borrow().start.max(floor);
         // Usually the first place has it; its match may lie before the log's start, though, or
         // behind the durable end. Blocks move and files go while one is read, so the next place is
         // looked for only then, by where the last one ended.
@@ -58,7 +70,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
                 Place::File(at) => file_of(&partition, at),
                 _ => None,
             };
-            match self.find_in(&partition, place, timestamp_ms).await {
+            match self.find_in(&partition, place, timestamp_ms, floor).await {
                 Ok(None) => from = next,
                 // Compaction took the file away: the log is looked at again.
                 Err(_) if file.is_some_and(|file| has_moved(&partition, file, from)) => {}
@@ -104,7 +116,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
             partition.progress.durable_end(),
         );
         match max {
-            Some(max) => self.find_in(partition, Place::Open, max).await,
+            Some(max) => self.find_in(partition, Place::Open, max, Offset(0)).await,
             None => Ok(None),
         }
     }
@@ -114,8 +126,9 @@ impl<D: Disk, C: Clock> Store<D, C> {
         partition: &Rc<Partition<D>>,
         place: Place,
         timestamp_ms: i64,
+        floor: Offset,
     ) -> Result<Option<TimestampedOffset>, ReadError> {
-        let start = partition.log.borrow().start;
+        let start = partition.log.borrow().start.max(floor);
         let until = partition.progress.durable_end();
         let is_match = |header: &BatchHeader| {
             let is_inside = header.last() >= start && header.next() <= until;
@@ -209,6 +222,13 @@ fn find_in_memory<D: Disk>(
 }
 
 impl TimestampedOffset {
+    /// The offset after the batch.
+    #[must_use]
+    pub fn next(&self) -> Offset {
+        let header = BatchHeader::parse(&self.batch);
+        header.map_or(self.offset.next(), |header| header.next())
+    }
+
     fn of(header: &BatchHeader, batch: Bytes, start: Offset) -> TimestampedOffset {
         TimestampedOffset {
             offset: header.base.max(start),
