@@ -45,8 +45,9 @@ def consumer(name, arguments, **fields):
                 f"--bootstrap-server {{b}} {arguments}", **fields)
 
 
-def offsets(name, arguments):
-    return Step(f"get-offsets {name}", "get-offsets", f"--bootstrap-server {{b}} {arguments}")
+def offsets(name, arguments, counts=False):
+    return Step(f"get-offsets {name}", "get-offsets", f"--bootstrap-server {{b}} {arguments}",
+                counts=counts)
 
 
 def admin(name, tool, arguments, files=(), counts=False):
@@ -125,7 +126,8 @@ STEPS = [
          f"--bootstrap-server {{b}} --topic orders {PARSE}", given=RECORDS),
     Step("console-producer acks=1 lz4", "console-producer",
          "--bootstrap-server {b} --topic plain --producer-property acks=1 "
-         "--compression-codec lz4", given="one\ntwo\nthree\n"),
+         "--compression-codec lz4 --reader-property parse.key=true",
+         given="k\tone\nk\ttwo\nk\tthree\n"),
     consumer("from the beginning",
              f"--topic orders --from-beginning --max-messages 20 {PRINT_ALL}"),
     consumer("from an offset", "--topic orders --partition 0 --offset 15 --max-messages 5"),
@@ -176,10 +178,11 @@ STEPS = [
           "--offset-json-file {d}/to3.json", files=(("to3.json", DELETE_TO_3),)),
     admin("delete-records too far", "DeleteRecordsCommand", "--bootstrap-server {b} "
           "--offset-json-file {d}/far.json", files=(("far.json", DELETE_TOO_FAR),)),
-    offsets("all", ""),
+    offsets("all", "--exclude-internal-topics"),
     offsets("earliest", "--topic orders --time earliest"),
     offsets("latest", "--topic orders --time latest"),
-    offsets("max timestamp", "--topic orders --time max-timestamp"),
+    # Which record is the youngest depends on when the producer took its milliseconds.
+    offsets("max timestamp", "--topic orders --time max-timestamp", counts=True),
     offsets("by time", "--topic orders --time 1000"),
     offsets("tiered", "--topic orders --time latest-tiered"),
     offsets("of partitions", "--topic-partitions plain:0-2 --time -1"),

@@ -26,6 +26,7 @@ PATTERNS = [
     (re.compile(r"\b1[789]\d{11}\b"), "TIME"),
     (re.compile(r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.:,]\d{3}"), "TIME"),
     (re.compile(r"\"logDir\":\"[^\"]*\""), '"logDir":"DIR"'),
+    (re.compile(r"\"log_dirs\":\[\"/[^\]]*\]"), '"log_dirs":["DIR"]'),
 ]
 NUMBER = re.compile(r"-?\d+(\.\d+)?(E-?\d+)?")
 SPACES = re.compile(r"[ \t]+")
