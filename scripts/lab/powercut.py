@@ -203,7 +203,8 @@ def rebuild_some(arguments, chance: random.Random, cuts: range) -> int:
 def check_image(arguments, chance: random.Random, cut: int, rebuilder: Rebuilder,
                 promises: Ledger) -> None:
     """Starts a broker on the disk as the power failure left it, and reads everything."""
-    target = arguments.home / "rebuilt" / "image"
+    # A file for each: what the last image's file system still has to write must not come here.
+    target = arguments.home / "rebuilt" / f"image-{cut}"
     target.parent.mkdir(exist_ok=True)
     pending, harmed = rebuilder.rebuild(target, chance)
     volume = Volume(target, arguments.home / "rebuilt" / "mounted", arguments.fs)
@@ -219,6 +220,9 @@ def check_image(arguments, chance: random.Random, cut: int, rebuilder: Rebuilder
         reader.close()
         told(cut, promises.acknowledged, broker,
              f"; {pending} writes after the last flush, {harmed} dropped or torn")
+        end(broker)
+        volume.unmount()
+        target.unlink()
     finally:
         end(broker)
         volume.discard()

@@ -362,6 +362,37 @@ fn copy_beside_a_direct_write_makes_no_gap() {
     }
 }
 
+/// A block that was to be copied forward was frozen in that very frame, because a batch too large
+/// for the journal rolled the Kafka segment. It counted as copied, its file was used again, and a
+/// crash before its seal lost it without a word.
+#[test]
+fn s9_block_frozen_by_a_roll_is_not_taken_for_copied() {
+    for appends in 140..175 {
+        let how = Stamp {
+            segment_bytes: 20_000,
+            ..stamp(0)
+        };
+        let mut told = Told::default();
+        let node = Node::start(Simulation::new(appends), &start(1));
+        let what = sent(15_000, 1);
+        let appended = node.stores[0].append(tp(0), &encode(&what), how).unwrap();
+        told.note(tp(0), appended.base_offset, &what);
+        node.run_for(500);
+        for _ in 0..appends {
+            node.append_durably(tp(1), sent(5000, 3));
+        }
+        node.append(tp(1), sent(5000, 3));
+        node.sim.run_for(Duration::from_micros(20));
+        let segment = partition_dir(&data(), tp(0));
+        let fault = Fault::once(Operation::Write, segment.to_str().unwrap(), EIO);
+        node.sim.disk().inject(fault);
+        let large = encode(&sent(100_000, 2));
+        let _ = node.stores[0].append(tp(0), &large, how);
+        node.run_for(20);
+        told.check(&Node::start(node.crash(Crash::Power), &start(1)));
+    }
+}
+
 /// Memory was looked for before the refused batches' frames were written, and then, for want of any
 /// other event, only when the silence was closed 100 ms later.
 #[test]

@@ -405,7 +405,12 @@ impl<D: Disk> Filling<'_, D> {
             chain_after: log.open.chain_after,
         };
         self.writer.put(&fragment, log.open.run.slices());
-        if let Some(need) = log.needs.back_mut() {
+        // Empty when the block has left for a segment since it was measured, in this very frame:
+        // ahead of a direct write, or of one that rolls. Then its bytes are not in here, and it
+        // needs the file that it was in until it is sealed.
+        if !log.open.is_empty()
+            && let Some(need) = log.needs.back_mut()
+        {
             *need = self.file;
         }
         let end = partition.progress.durable_end();
