@@ -12,6 +12,10 @@ use super::{KafkaString, KafkaUuid};
 /// (tens of thousands). Kafka 4.4 stops at 1,000,000, at which one request could hold 100 MB.
 pub const MAX_ELEMENTS: usize = 131_072;
 
+/// The longest string. A compact length could say more, but what comes in with one may have to be
+/// written with a 16-bit length: into an older version's answer, or into a log. Kafka refuses it too.
+pub const MAX_STRING_BYTES: usize = i16::MAX as usize;
+
 /// Reads one message out of a frame, without copying.
 #[derive(Debug)]
 pub struct Reader<'a> {
@@ -183,6 +187,12 @@ impl<'a> Reader<'a> {
     }
 
     fn string_of(&mut self, field: &'static str, length: usize) -> Result<KafkaString, WireError> {
+        if length > MAX_STRING_BYTES {
+            return Err(WireError::BadLength {
+                field,
+                length: i64::try_from(length).unwrap_or(i64::MAX),
+            });
+        }
         let bytes = self.slice_of(field, length)?;
         KafkaString::new(bytes).map_err(|_| WireError::NotUtf8 { field })
     }
@@ -336,7 +346,7 @@ impl Writer {
     pub fn nullable_string(&mut self, value: Option<&str>) {
         let length = value.map_or(0, str::len);
         assert!(
-            length <= i16::MAX as usize,
+            length <= MAX_STRING_BYTES,
             "a string of {length} bytes does not fit its field"
         );
         match (self.flexible, value) {
