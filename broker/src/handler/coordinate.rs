@@ -1,9 +1,9 @@
 //! The way from a group's id to its coordinator and back: what all group APIs share.
 
-use std::{pin::pin, rc::Rc};
+use std::{collections::HashMap, pin::pin, rc::Rc};
 
 use futures_util::future::{Either, join_all, select};
-use spate_net::kafka::error::ErrorCode;
+use spate_net::kafka::{KafkaString, error::ErrorCode};
 use spate_storage::types::{ShardId, TopicPartition};
 
 use crate::{
@@ -49,6 +49,20 @@ pub async fn ensure_topic(router: &Router, control: &ControlClient) -> Result<()
         Some(ControlReply::InternalTopic(outcome)) => outcome.map(drop),
         _ => Err(Refusal::new(ENDING.0, ENDING.1)),
     }
+}
+
+/// Groups to ask about, each once: however often a request names one, it is told once, or a small
+/// request could ask for gigabytes.
+pub fn once(names: Vec<KafkaString>) -> (Vec<KafkaString>, HashMap<KafkaString, usize>) {
+    let mut places = HashMap::with_capacity(names.len());
+    let mut order = Vec::with_capacity(names.len());
+    for name in names {
+        if !places.contains_key(&name) {
+            places.insert(name.clone(), order.len());
+            order.push(name);
+        }
+    }
+    (order, places)
 }
 
 /// Asks a group's coordinator.

@@ -13,15 +13,8 @@ use crate::{
 
 /// Answers group by group; one that is named twice is deleted once.
 pub async fn answer(asked: DeleteGroupsRequest, router: &Router) -> DeleteGroupsResponse {
-    let mut names: Vec<KafkaString> = Vec::with_capacity(asked.groups_names.len());
-    let mut seen = std::collections::HashSet::new();
-    for name in asked.groups_names {
-        if seen.insert(name.clone()) {
-            names.push(name);
-        }
-    }
-    let order = names.clone();
-    let mut results: Vec<DeletableGroupResult> = Vec::with_capacity(order.len());
+    let (names, places) = coordinate::once(asked.groups_names);
+    let mut results: Vec<DeletableGroupResult> = Vec::with_capacity(names.len());
     let mut without = Vec::new();
     let answers = coordinate::ask_all(
         router,
@@ -41,7 +34,6 @@ pub async fn answer(asked: DeleteGroupsRequest, router: &Router) -> DeleteGroups
         }
     }
     results.extend(without);
-    let place = |result: &DeletableGroupResult| order.iter().position(|id| *id == result.group_id);
-    results.sort_by_key(place);
+    results.sort_by_key(|result| places.get(&result.group_id).copied());
     DeleteGroupsResponse::default().with_results(results)
 }

@@ -23,18 +23,18 @@ const INSTANCES_FROM: i16 = 4;
 /// The first version that tells what may be done.
 const OPERATIONS_FROM: i16 = 3;
 
-/// Answers in the order of the request.
+/// Answers in the order of the request, each group once.
 pub async fn answer(
     version: i16,
     asked: DescribeGroupsRequest,
     router: &Router,
 ) -> DescribeGroupsResponse {
-    let order: Vec<KafkaString> = asked.groups.clone();
-    let mut groups = Vec::with_capacity(order.len());
+    let (names, places) = coordinate::once(asked.groups);
+    let mut groups = Vec::with_capacity(names.len());
     let mut without = Vec::new();
     let answers = coordinate::ask_all(
         router,
-        asked.groups,
+        names,
         KafkaString::as_str,
         GroupAsk::Describe,
         |id, code| without.push((id, code)),
@@ -45,8 +45,7 @@ pub async fn answer(
         }
     }
     groups.extend(without.into_iter().map(|(id, code)| failed(id, code)));
-    let place = |group: &DescribedGroup| order.iter().position(|id| *id == group.group_id);
-    groups.sort_by_key(place);
+    groups.sort_by_key(|group| places.get(&group.group_id).copied());
     let operations = asked.include_authorized_operations && version >= OPERATIONS_FROM;
     for group in &mut groups {
         *group = in_version(version, operations, std::mem::take(group));

@@ -1,5 +1,7 @@
 //! OffsetFetch: how far groups had come.
 
+use std::collections::HashSet;
+
 use futures_util::future::join_all;
 use spate_net::kafka::{
     KafkaString, KafkaUuid,
@@ -37,9 +39,18 @@ pub async fn answer(
     router: &Router,
 ) -> OffsetFetchResponse {
     if version >= GROUPS_FROM {
-        let groups = asked.groups.into_iter();
-        let groups = groups.map(|group| one_group(version, group, router));
-        return OffsetFetchResponse::default().with_groups(join_all(groups).await);
+        let mut seen = HashSet::new();
+        let (mut sound, mut repeated) = (Vec::new(), Vec::new());
+        for group in asked.groups {
+            if seen.insert(group.group_id.clone()) {
+                sound.push(one_group(version, group, router));
+            } else {
+                repeated.push(refused(group.group_id, ErrorCode::InvalidRequest));
+            }
+        }
+        let mut groups = join_all(sound).await;
+        groups.extend(repeated);
+        return OffsetFetchResponse::default().with_groups(groups);
     }
     let partitions_of = |topics: &[_]| topics.iter().map(own_topic).collect::<Vec<_>>();
     let topics = asked.topics.as_deref().map(partitions_of);
@@ -129,8 +140,15 @@ fn in_version(version: i16, mut topic: FetchedTopic, image: &Image) -> Option<Fe
 async fn fetch(
     router: &Router,
     group_id: &KafkaString,
-    topics: Option<Vec<FetchTopic>>,
+    mut topics: Option<Vec<FetchTopic>>,
 ) -> Outcome {
+    // Each offset is told once: its metadata is a thousand times as long as the question.
+    let mut seen = HashSet::new();
+    for topic in topics.iter_mut().flatten() {
+        let name = &topic.name;
+        let is_first = |partition: &i32| seen.insert((name.clone(), *partition));
+        topic.partitions.retain(is_first);
+    }
     let ask = FetchAsk {
         group_id: group_id.clone(),
         topics,
@@ -140,6 +158,12 @@ async fn fetch(
         GroupAnswer::Fetched(outcome) => outcome,
         _ => Err(ErrorCode::UnknownServerError),
     }
+}
+
+fn refused(group_id: KafkaString, code: ErrorCode) -> OffsetFetchResponseGroup {
+    OffsetFetchResponseGroup::default()
+        .with_group_id(group_id)
+        .with_error_code(code.code())
 }
 
 /// A topic of which nothing is told.
