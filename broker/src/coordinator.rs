@@ -50,6 +50,7 @@ use crate::{
     config::Config,
     disk::wall_ms,
     image::{Image, TopicImage, shard_of},
+    logging::WarnLimiter,
     shard::{logs::Logs, message::WatchKey},
 };
 
@@ -140,6 +141,8 @@ pub struct Coordinator {
     serving: Cell<Option<WatchKey>>,
     /// Memory of all groups.
     bytes: Cell<usize>,
+    /// Keeps clients that are refused from flooding the log.
+    warnings: WarnLimiter,
 }
 
 /// A group's place.
@@ -165,6 +168,7 @@ impl Coordinator {
             next_ticket: Cell::new(0),
             serving: Cell::new(None),
             bytes: Cell::new(0),
+            warnings: WarnLimiter::default(),
         })
     }
 
@@ -352,8 +356,9 @@ impl Coordinator {
     /// Whether so much more may be kept.
     fn has_room(&self, bytes: usize) -> bool {
         let has_room = self.bytes.get() + bytes <= self.settings.memory_bytes;
-        if !has_room {
+        if !has_room && let Some(suppressed) = self.warnings.admit() {
             tracing::warn!(
+                suppressed,
                 used = self.bytes.get(),
                 limit = self.settings.memory_bytes,
                 "no memory for more groups and offsets on this shard: raise memory.groups.bytes"

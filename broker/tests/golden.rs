@@ -44,7 +44,7 @@ fn opens(name: &str) {
         .unwrap();
     let said = String::from_utf8_lossy(&verified.stderr).into_owned();
     assert!(verified.status.success(), "{name}: {said}");
-    let broker = Broker::start_in(folder);
+    let broker = Broker::start_in(folder, &[]);
     for topic in ["none", "gzip", "snappy", "lz4", "zstd", "large"] {
         let topic = format!("golden-{topic}");
         let read = Command::new(SPATE)

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use spate_net::kafka::{KafkaString, error::ErrorCode};
 
 use super::{
-    Coordinator, GroupId, GroupReply, Place,
+    Coordinator, GroupId, GroupReply, OFFSETS_TOPIC, Place,
     append::commit_error,
     classic::Action,
     group::Kind,
@@ -22,6 +22,9 @@ const UNKNOWN_GROUP_FROM: i16 = 9;
 /// About what a new offset takes in memory.
 const OFFSET_BYTES: usize = 256;
 
+/// How far a codec may make records smaller that repeat each other.
+const COMPRESSION_AT_BEST: usize = 16;
+
 /// What is written of one item.
 struct Accepted {
     place: usize,
@@ -34,6 +37,9 @@ impl Coordinator {
     pub(super) fn commit(self: &Rc<Self>, asked: CommitAsk) -> GroupReply {
         let count = asked.items.len();
         let refuse = |code| GroupReply::Ready(GroupAnswer::Committed(vec![code; count]));
+        if self.is_too_large(&asked) {
+            return refuse(ErrorCode::InvalidCommitOffsetSize);
+        }
         let (place, group_id, alarm) = match self.may_commit(&asked) {
             Ok(found) => found,
             Err(code) => return refuse(code),
@@ -77,6 +83,21 @@ impl Coordinator {
         })))
     }
 
+    /// Whether no compression would make the records fit into one batch. Each of them repeats the
+    /// group and the topic: a small request can ask for gigabytes.
+    fn is_too_large(&self, asked: &CommitAsk) -> bool {
+        let logs = self.logs.upgrade();
+        let image = logs.map(|logs| logs.image());
+        let topic = image.as_ref().and_then(|image| image.topic(OFFSETS_TOPIC));
+        let batch_bytes = topic.map_or(0, |topic| topic.config.max_message_bytes as usize);
+        let record_bytes = |item: &CommitItem| {
+            let metadata = item.metadata.as_ref().map_or(0, |text| text.as_str().len());
+            asked.group_id.as_str().len() + item.topic.len() + metadata
+        };
+        let bytes: usize = asked.items.iter().map(record_bytes).sum();
+        bytes > batch_bytes.saturating_mul(COMPRESSION_AT_BEST)
+    }
+
     /// Whether the group takes the commit; a group that is none yet is made for a simple consumer.
     fn may_commit(&self, asked: &CommitAsk) -> Result<(Place, GroupId, Option<Action>), ErrorCode> {
         let group_id = asked.group_id.as_str();
@@ -87,6 +108,9 @@ impl Coordinator {
                 UNKNOWN_GROUP_FROM.. => ErrorCode::GroupIdNotFound,
                 _ => ErrorCode::IllegalGeneration,
             });
+        }
+        if !is_known && !self.has_room(group_id.len() + OFFSET_BYTES) {
+            return Err(ErrorCode::InvalidCommitOffsetSize);
         }
         let id = self.ensure(&place, group_id);
         let groups = place.groups.by_id().borrow();
@@ -118,12 +142,16 @@ impl Coordinator {
                     codes.push(ErrorCode::OffsetMetadataTooLarge);
                     continue;
                 }
-                if !group.offsets.has(&item.topic, item.partition) {
-                    new_bytes += OFFSET_BYTES + metadata.len();
-                    if !self.has_room(new_bytes) {
-                        codes.push(ErrorCode::InvalidCommitOffsetSize);
-                        continue;
-                    }
+                let before = group.offsets.get(&item.topic, item.partition);
+                let grown = match before {
+                    Some(before) => metadata.len().saturating_sub(before.metadata.len()),
+                    None => OFFSET_BYTES + metadata.len(),
+                };
+                new_bytes += grown;
+                // What takes no more than before is taken in any case: a full shard goes on.
+                if grown > 0 && !self.has_room(new_bytes) {
+                    codes.push(ErrorCode::InvalidCommitOffsetSize);
+                    continue;
                 }
                 codes.push(ErrorCode::None);
                 group.offsets.begin(&item.topic, item.partition);

@@ -11,12 +11,13 @@ use spate_net::kafka::{
         sync_group::SyncGroupRequest,
     },
     error::ErrorCode,
+    primitives::MAX_STRING_BYTES,
 };
 
 use super::{
     Coordinator, GroupId, Place,
     classic::{
-        Event, JoinEvent, UNKNOWN_MEMBER,
+        ClassicGroup, Event, JoinEvent, MemberId, UNKNOWN_MEMBER,
         member::{refused_join, refused_sync},
     },
     group::Kind,
@@ -46,7 +47,7 @@ impl Coordinator {
         let key = join.key;
         let event = JoinEvent {
             ticket: self.ticket(key),
-            new_member_id: format!("{prefix}-{}", uuid::Uuid::new_v4()).into(),
+            new_member_id: new_member_id(&prefix),
             must_know_its_id: join.version >= KNOWN_ID_FROM,
             may_skip_assignment: join.version >= SKIP_ASSIGNMENT_FROM,
             client_id: join.client_id.into(),
@@ -72,11 +73,16 @@ impl Coordinator {
         if !is_known && !is_new_member {
             return Err(ErrorCode::UnknownMemberId);
         }
-        let metadata = asked
-            .protocols
-            .iter()
-            .map(|protocol| protocol.metadata.len());
-        if is_new_member && !self.has_room(metadata.sum()) {
+        let protocols = asked.protocols.iter();
+        let wanted: usize = protocols
+            .map(|protocol| protocol.name.as_str().len() + protocol.metadata.len())
+            .sum();
+        let held = self.look(&place, group_id, |group| {
+            group.protocol_bytes(asked.member_id.as_str())
+        });
+        let grown = wanted.saturating_sub(held);
+        // A member that wants no more than before may always go on.
+        if (is_new_member || grown > 0) && !self.has_room(grown) {
             return Err(ErrorCode::GroupMaxSizeReached);
         }
         let group_id = self.ensure(&place, group_id);
@@ -107,8 +113,30 @@ impl Coordinator {
             Ok(found) => found,
             Err(code) => return refuse(code),
         };
+        let parts = asked.assignments.iter();
+        let wanted: usize = parts.map(|part| part.assignment.len()).sum();
+        let held = self.look(&place, &group_id, ClassicGroup::assignment_bytes);
+        let grown = wanted.saturating_sub(held);
+        if grown > 0 && !self.has_room(grown) {
+            // As of an assignment that is too large for the log.
+            return refuse(ErrorCode::UnknownServerError);
+        }
         let event = Event::Sync(self.ticket(key), asked);
         self.serve(key, &place, &group_id, event)
+    }
+
+    /// What a group takes of something; nothing if it is not there.
+    fn look(
+        &self,
+        place: &Place,
+        group_id: &str,
+        bytes: impl FnOnce(&ClassicGroup) -> usize,
+    ) -> usize {
+        let groups = place.groups.by_id().borrow();
+        groups.get(group_id).map_or(0, |group| {
+            let Kind::Classic(classic) = &group.kind;
+            bytes(classic)
+        })
     }
 
     /// A group that must be there for its members.
@@ -163,6 +191,15 @@ impl Coordinator {
     }
 }
 
+/// An id that nobody has. It goes into answers and into the log, where a text has a 16-bit length:
+/// of a name that is as long as a name can be it bears the front.
+fn new_member_id(name: &str) -> MemberId {
+    let unique = uuid::Uuid::new_v4();
+    let room = MAX_STRING_BYTES - uuid::fmt::Hyphenated::LENGTH - "-".len();
+    let front = &name[..name.floor_char_boundary(room)];
+    format!("{front}-{unique}").into()
+}
+
 fn all_unknown(members: &[MemberIdentity]) -> Vec<MemberResponse> {
     let unknown = |member: &MemberIdentity| {
         MemberResponse::default()
@@ -171,4 +208,18 @@ fn all_unknown(members: &[MemberIdentity]) -> Vec<MemberResponse> {
             .with_error_code(ErrorCode::UnknownMemberId.code())
     };
     members.iter().map(unknown).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_id_fits_its_field_whatever_the_client_calls_itself() {
+        let long = "ü".repeat(MAX_STRING_BYTES / 2);
+        let id = new_member_id(&long);
+        assert!(id.len() <= MAX_STRING_BYTES, "{}", id.len());
+        assert!(id.starts_with("üü"));
+        assert!(new_member_id("client").starts_with("client-"));
+    }
 }

@@ -15,7 +15,7 @@ use spate_net::kafka::{
     versions::{ApiKey, served},
 };
 
-use super::group_frames::group_frame;
+use super::group_frames::{group_frame, taken_frames};
 
 /// Sound frames of every served API in every version, some with content.
 pub fn corpus() -> Vec<Vec<u8>> {
@@ -25,6 +25,7 @@ pub fn corpus() -> Vec<Vec<u8>> {
             frames.push(frame_of(range.key, version));
         }
     }
+    frames.extend(taken_frames());
     frames
 }
 

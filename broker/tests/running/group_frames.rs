@@ -49,6 +49,18 @@ pub fn group_frame(key: ApiKey, version: i16) -> Option<Vec<u8>> {
     })
 }
 
+/// Requests that groups take: members that come, and offsets of who is no member.
+pub fn taken_frames() -> Vec<Vec<u8>> {
+    let join = join_group().with_member_id(KafkaString::default());
+    // Below v4 a new member is let in at once and waits for others.
+    let mut frames: Vec<_> = (4..=9).map(|version| bare(version, &join)).collect();
+    for version in 2..=9 {
+        let commit = offset_commit(version).with_generation_id_or_member_epoch(-1);
+        frames.push(bare(version, &commit));
+    }
+    frames
+}
+
 fn name() -> KafkaString {
     String::from("fuzz").into()
 }

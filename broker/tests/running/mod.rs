@@ -31,11 +31,11 @@ pub struct Broker {
 
 impl Broker {
     pub fn start() -> Broker {
-        Broker::start_in(tempfile::tempdir().unwrap())
+        Broker::start_in(tempfile::tempdir().unwrap(), &[])
     }
 
-    /// A broker whose data directory is `spate-data` in this folder.
-    pub fn start_in(data: tempfile::TempDir) -> Broker {
+    /// A broker whose data directory is `spate-data` in this folder, with these settings.
+    pub fn start_in(data: tempfile::TempDir, settings: &[&str]) -> Broker {
         let port = std::net::TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()
@@ -64,6 +64,9 @@ impl Broker {
             "--set",
             "metrics.listen=",
         ]);
+        for setting in settings {
+            command.args(["--set", setting]);
+        }
         let mut process = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -31,6 +31,19 @@ impl ClassicGroup {
             .with_members(self.members.values().map(member).collect())
     }
 
+    /// Memory of what a member speaks; nothing if it is none.
+    pub fn protocol_bytes(&self, member_id: &str) -> usize {
+        self.members
+            .get(member_id)
+            .map_or(0, Member::protocol_bytes)
+    }
+
+    /// Memory of what the members have.
+    pub fn assignment_bytes(&self) -> usize {
+        let members = self.members.values();
+        members.map(|member| member.assignment.len()).sum()
+    }
+
     /// Memory that it takes.
     pub fn bytes(&self) -> usize {
         let pending = self.pending_joins.iter().map(|id| id.len() + 64);

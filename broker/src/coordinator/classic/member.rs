@@ -139,17 +139,23 @@ impl Member {
         }
     }
 
+    /// Memory of what it speaks.
+    pub fn protocol_bytes(&self) -> usize {
+        let protocols = self.protocols.iter();
+        protocols
+            .map(|protocol| protocol.name.len() + protocol.metadata.len())
+            .sum()
+    }
+
     /// Memory that it takes.
     pub fn bytes(&self) -> usize {
-        let protocols = self.protocols.iter();
-        let protocols = protocols.map(|protocol| protocol.name.len() + protocol.metadata.len());
         MEMBER_OVERHEAD_BYTES
             + self.id.len()
             + self.instance.as_ref().map_or(0, |id| id.len())
             + self.client_id.len()
             + self.client_host.len()
             + self.assignment.len()
-            + protocols.sum::<usize>()
+            + self.protocol_bytes()
     }
 }
 

@@ -9,6 +9,10 @@ use super::{
     subscription,
 };
 
+/// The least time between two looks for static members. With a rebalance timeout of zero, which a
+/// client may ask for, the alarm would ring all the time until their sessions end.
+const WAIT_AGAIN_MS: i64 = 1000;
+
 impl ClassicGroup {
     /// Begins a rebalance, or goes on with the one under way.
     pub(super) fn rebalance_or_go_on(
@@ -107,7 +111,8 @@ impl ClassicGroup {
         if !self.elect_leader() && !self.members.is_empty() {
             // Only static members are left and none of them is back: their sessions' end decides.
             self.join_alarm = JoinAlarm::Final;
-            return actions.push(Action::Arm(Alarm::Join, self.rebalance_timeout_ms()));
+            let again_ms = self.rebalance_timeout_ms().max(WAIT_AGAIN_MS);
+            return actions.push(Action::Arm(Alarm::Join, again_ms));
         }
         self.generation = self.generation.checked_add(1).unwrap_or(1);
         self.pending_syncs.clear();

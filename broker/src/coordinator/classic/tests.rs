@@ -507,3 +507,23 @@ fn metadata_that_is_no_subscription_is_nobodys_topics() {
     let future = Bytes::from_static(b"\0\x09\0\0\0\x01\0\x01t and more");
     assert_eq!(subscription::topics(&future), Some(vec!["t".to_owned()]));
 }
+
+#[test]
+fn static_members_that_allow_no_time_are_not_looked_for_without_a_pause() {
+    let mut world = World::new();
+    world.rules.initial_rebalance_delay_ms = 0;
+    let hasty = request("", Some("one"), "range").with_rebalance_timeout_ms(0);
+    world.join_with(hasty, "one-1", true);
+    world.join_with(
+        request("", None, "range").with_rebalance_timeout_ms(0),
+        "a",
+        false,
+    );
+    world.leave("a", None);
+    world.ring(Alarm::Join);
+    let pause = world.actions.iter().find_map(|action| match action {
+        Action::Arm(Alarm::Join, after_ms) => Some(*after_ms),
+        _ => None,
+    });
+    assert!(pause.is_some_and(|ms| ms >= 1000), "{pause:?}");
+}
