@@ -14,7 +14,7 @@ use spate_storage::{
     housekeeper::Keeper,
     node::{ClusterId, JournalSet, NodeFile, NodeId, NodeState},
     recovery::{KnownTopics, RecoverOptions, recover},
-    store::{Appended, Store, StoreConfig},
+    store::{Appended, ReadData, Store, StoreConfig},
     types::{Offset, ShardId},
 };
 use std::{
@@ -125,6 +125,19 @@ impl Shard {
             .unwrap()
     }
 
+    /// Reads while the store runs: it is the store's task that reads ahead.
+    fn read(&mut self, n: i32, from: Offset) -> ReadData {
+        let store = Rc::clone(&self.store);
+        let mut reading = pin!(store.read(tp(n), from, 1 << 20, true));
+        loop {
+            let mut context = Context::from_waker(Waker::noop());
+            if let Poll::Ready(read) = reading.as_mut().poll(&mut context) {
+                return read.unwrap();
+            }
+            self.turn();
+        }
+    }
+
     fn settle(&mut self, appended: &Appended) {
         while !appended.commit.is_settled() {
             self.turn();
@@ -149,7 +162,7 @@ fn what_a_real_disk_acknowledged_is_there_after_a_start() {
     for n in 0..4 {
         let mut from = Offset(0);
         while from < Offset(40) {
-            let data = finish(shard.store.read(tp(n), from, 1 << 20, true)).unwrap();
+            let data = shard.read(n, from);
             for (header, batch) in batches(&data.slices.concat()) {
                 assert_eq!(header.base, from);
                 assert_eq!(batch[100], from.0 as u8);

@@ -13,7 +13,8 @@ use super::{KafkaString, KafkaUuid};
 pub const MAX_ELEMENTS: usize = 131_072;
 
 /// The longest string. A compact length could say more, but what comes in with one may have to be
-/// written with a 16-bit length: into an older version's answer, or into a log. Kafka refuses it too.
+/// written with a 16-bit length: into an older version's answer, or into a log. Kafka refuses it
+/// too.
 pub const MAX_STRING_BYTES: usize = i16::MAX as usize;
 
 /// Reads one message out of a frame, without copying.

@@ -24,7 +24,11 @@ pub(super) struct Ahead {
 
 impl<D: Disk, C: Clock> Store<D, C> {
     /// Has the block behind `entry` read, if it is not here and there is memory for it.
+    /// Not at the end of the store's task, which is who reads it: a reader would wait for ever.
     pub(super) fn read_ahead(&self, file: &Rc<SegmentFile<D>>, entry: BlockEntry) {
+        if self.rhythm.is_ending.get() {
+            return;
+        }
         let Some(next) = file.block_after(entry.position) else {
             return;
         };

@@ -42,8 +42,8 @@ type Operations<D> = FuturesUnordered<super::operation::Operation<D>>;
 type Timer = Option<(Duration, Pin<Box<dyn Future<Output = ()>>>)>;
 
 impl<D: Disk, C: Clock> Store<D, C> {
-    /// Drives the store until [`Store::shutdown`] and everything appended is durable, or until the
-    /// disk is fenced. Exactly one task runs it.
+    /// Drives the store until [`Store::shutdown`] and everything appended is durable, or the disk
+    /// is fenced. Exactly one task runs it.
     pub async fn run(self: Rc<Self>) {
         self.begin().await;
         let mut operations = Operations::new();
