@@ -21,8 +21,8 @@ pub enum Sabotage {
     DirectUnannounced,
     /// S9: a journal file is used again before the frame that frees it is durable.
     JournalReusedEarly,
-    /// S8: the oldest needed write moves on while the rows of the new file are incomplete.
-    RowsIncomplete,
+    /// S8: a journal file's head lacks the row of one partition.
+    RowLeftOut,
     /// S8: rows forget the producers.
     RowsWithoutProducers,
     /// S7: checksums are not seeded with the incarnation, and heads are not compared.
@@ -37,6 +37,8 @@ pub enum Sabotage {
     SetUnflushed,
     /// S11: the old journal set goes before `node` names the fresh one.
     OldSetGoesEarly,
+    /// S16: the files before a compaction go before the frame that switches is durable.
+    SwitchActedOnEarly,
     /// S13: a torn write is taken for corruption, and the start refused.
     TornTakenForCorrupt,
     /// S16: a compacted file is named before it is flushed.
@@ -45,7 +47,7 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// All that whole histories find.
-    pub const ALL: [Sabotage; 17] = [
+    pub const ALL: [Sabotage; 19] = [
         Sabotage::FrameUnflushed,
         Sabotage::AckOutOfOrder,
         Sabotage::FrameChecksumIgnored,
@@ -54,7 +56,7 @@ impl Sabotage {
         Sabotage::SealUnflushed,
         Sabotage::DirectUnannounced,
         Sabotage::JournalReusedEarly,
-        Sabotage::RowsIncomplete,
+        Sabotage::RowLeftOut,
         Sabotage::RowsWithoutProducers,
         Sabotage::IncarnationIgnored,
         Sabotage::DuplicateAnsweredEarly,
@@ -62,6 +64,8 @@ impl Sabotage {
         Sabotage::NameUnflushed,
         Sabotage::SetUnflushed,
         Sabotage::OldSetGoesEarly,
+        Sabotage::CompactedUnflushed,
+        Sabotage::SwitchActedOnEarly,
         Sabotage::TornTakenForCorrupt,
     ];
 }

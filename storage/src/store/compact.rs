@@ -14,8 +14,9 @@ use crate::{
     },
     disk::{Clock, Disk},
     housekeeper::{CompactProgress, CompactStep, Job},
-    journal::{row::FileRow, switch::Switch},
-    partition::{Lease, Log, NextSwitch, Note, Partition},
+    journal::{frame::Sequence, row::FileRow, switch::Switch},
+    partition::{Lease, Log, NextSwitch, Note, Partition, SegmentSlot},
+    sabotage::{self, Sabotage},
     segment::{Generation, partition_dir},
     types::{Offset, TopicPartition},
 };
@@ -276,6 +277,10 @@ impl<D: Disk, C: Clock> Store<D, C> {
             return Err(CommitError::Dropped { end }.into());
         }
         note_switch(partition, outcome);
+        if sabotage::is(Sabotage::SwitchActedOnEarly) {
+            let replaced = switch_now(partition);
+            self.discard(partition, replaced);
+        }
         self.mark_dirty(partition);
         poll_fn(|cx| {
             if partition.log.borrow().next_switch.is_none() {
@@ -302,6 +307,16 @@ fn note_switch<D: Disk>(partition: &Partition<D>, outcome: &Outcome) {
     let mut log = partition.log.borrow_mut();
     log.next_switch = Some(NextSwitch { switch, sequence });
     log.notes.push(Note { fragment, payload });
+}
+
+/// Lets a switch take effect although no frame says so yet: only on purpose.
+fn switch_now<D: Disk>(partition: &Partition<D>) -> Vec<SegmentSlot<D>> {
+    let never = Sequence(0);
+    let mut log = partition.log.borrow_mut();
+    if let Some(next) = &mut log.next_switch {
+        next.sequence = Some(never);
+    }
+    log.apply_switch(never)
 }
 
 /// A number above that of every file the partition has or may have had left behind.

@@ -45,6 +45,9 @@ impl<D: Disk, C: Clock> Store<D, C> {
         queues
             .rows
             .extend(self.partitions.borrow().values().cloned());
+        if sabotage::is(Sabotage::RowLeftOut) {
+            queues.rows.pop_front();
+        }
         queues.rows_written = 0;
         queues.is_head_open = true;
         drop(queues);
@@ -73,7 +76,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
     /// nothing moves: recovery could not begin there.
     pub(super) fn oldest_needed(&self, journal: &mut Journal<D>) -> Sequence {
         let is_head_open = self.queues.borrow().is_head_open;
-        if !is_head_open || sabotage::is(Sabotage::RowsIncomplete) {
+        if !is_head_open {
             journal.needed = journal.oldest_needed();
         }
         journal.needed

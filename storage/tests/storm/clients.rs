@@ -4,10 +4,12 @@
 
 use super::{
     batch::Batch,
+    keyed::is_compacted,
     machine::Machine,
     model::{Entry, Log, Model, Verdict},
 };
 use spate_storage::{
+    compaction::CompactionRules,
     disk::simulated::Simulation,
     retention::Retention,
     store::{AppendError, Appended, ReadError, Stamp, StartError},
@@ -154,13 +156,14 @@ impl Clients {
             176..182 => self.look_up(node),
             182..187 => self.advance_start(node),
             187 => self.retain(node),
-            188..198 => self.burst(node),
+            188..192 => self.compact(node),
+            192..198 => self.burst(node),
             198 => self.replace_topic(node),
             _ => self.read_all_ends(node),
         }
     }
 
-    fn new_batch(&mut self, sim: &Simulation) -> Batch {
+    fn new_batch(&mut self, sim: &Simulation, tp: TopicPartition) -> Batch {
         let bytes = match sim.random_below(24) {
             0 => 20_000 + sim.random_below(80_000),
             1..4 => 4_000 + sim.random_below(16_000),
@@ -170,7 +173,10 @@ impl Clients {
         self.next_number += 1;
         Batch {
             number,
-            records: 1 + sim.random_below(5) as i32,
+            records: match is_compacted(tp.topic) {
+                true => 1,
+                false => 1 + sim.random_below(5) as i32,
+            },
             timestamp: 1_000 + number as i64 * 3 - sim.random_below(40) as i64,
             producer: -1,
             producer_epoch: -1,
@@ -180,7 +186,8 @@ impl Clients {
     }
 
     fn append(&mut self, node: &Machine) {
-        let (tp, batch) = (self.pick(&node.sim), self.new_batch(&node.sim));
+        let tp = self.pick(&node.sim);
+        let batch = self.new_batch(&node.sim, tp);
         drop(self.send(node, tp, batch));
     }
 
@@ -188,7 +195,7 @@ impl Clients {
     fn burst(&mut self, node: &Machine) {
         let tp = self.pick(&node.sim);
         for _ in 0..1 + node.sim.random_below(12) {
-            let mut batch = self.new_batch(&node.sim);
+            let mut batch = self.new_batch(&node.sim, tp);
             batch.bytes += 8_000;
             drop(self.send(node, tp, batch));
         }
@@ -224,6 +231,7 @@ impl Clients {
         let leader_epoch = self.leader_epoch;
         let entry = Entry {
             batch,
+            is_emptied: false,
             leader_epoch,
         };
         self.complain(self.model.borrow_mut().sent(tp, base_offset, entry));
@@ -263,7 +271,7 @@ impl Clients {
         if !self.catch_up(node, at) {
             return;
         }
-        let mut batch = self.new_batch(&node.sim);
+        let mut batch = self.new_batch(&node.sim, self.producers[at].tp);
         let producer = &mut self.producers[at];
         while producer.recent.len() >= IN_FLIGHT_MAX {
             if !producer.recent[0].is_acknowledged.get() {
@@ -439,6 +447,27 @@ impl Clients {
             },
         };
         store.retain(tp, limits);
+    }
+
+    /// A round of compaction beside everything else. That it does nothing, or is given up, is no
+    /// harm; what it takes away is the model's to judge.
+    fn compact(&mut self, node: &Machine) {
+        let mut tries = (0..TOPICS * 2).map(|_| self.pick(&node.sim));
+        if let Some(tp) = tries.find(|tp| is_compacted(tp.topic)) {
+            let store = Rc::clone(node.store(tp));
+            let rules = CompactionRules {
+                min_dirty_ratio: 0.0,
+                min_lag_ms: 0,
+                max_lag_ms: i64::MAX,
+                delete_retention_ms: 0,
+                segment_bytes: self.segment_bytes,
+                key_memory_bytes: (1 << 20) * node.sim.random_below(2) as usize,
+                key_load: 0.9,
+                bytes_per_second: f64::MAX,
+            };
+            node.sim
+                .spawn(async move { store.compact(tp, &rules).await.is_ok() });
+        }
     }
 
     /// Deletes a topic, durably in the metadata first (S17), and makes another in its place.

@@ -27,6 +27,8 @@ pub struct Outcome {
     pub turns: u64,
     pub promises: u64,
     pub crashes: u64,
+    /// Rounds of compaction that took effect.
+    pub compactions: u64,
     /// Starts that refused, and reads that failed, because of damage done on purpose.
     pub reports: u64,
 }
@@ -175,6 +177,8 @@ impl Story {
     fn crash(&mut self, node: Machine) {
         self.outcome.turns += node.sim.turns_taken();
         self.outcome.crashes += 1;
+        let rounds = node.stores.iter().map(|store| store.counters().compactions);
+        self.outcome.compactions += rounds.sum::<u64>();
         let crash = pick_crash(&node.sim);
         let now = node.sim.turns_taken();
         tell(|| format!("{crash:?} at step {now}"));

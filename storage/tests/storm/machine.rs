@@ -1,6 +1,7 @@
 //! A node on a simulated machine: shards with their stores, one housekeeper for all of them, and
 //! the start that found what the last one left.
 
+use super::keyed::Keyed;
 use spate_storage::{
     commit::Fence,
     disk::{
@@ -21,6 +22,7 @@ use std::{
     future::poll_fn,
     path::{Path, PathBuf},
     rc::Rc,
+    sync::Arc,
     task::{Poll, Waker},
     time::Duration,
 };
@@ -160,7 +162,8 @@ impl Machine {
             Err(error) => return Err((sim, error)),
         };
         let source = Box::new(move || incarnations.next());
-        let keeper = Rc::new(Keeper::new(sim.disk(), data(), source));
+        let keeper = Keeper::new(sim.disk(), data(), source).with_records(Arc::new(Keyed));
+        let keeper = Rc::new(keeper);
         let mut machine = Machine {
             sim,
             stores: Vec::new(),

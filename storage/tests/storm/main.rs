@@ -10,6 +10,7 @@ mod bugs;
 mod clients;
 mod harm;
 mod history;
+mod keyed;
 mod machine;
 mod model;
 
@@ -51,6 +52,7 @@ fn add(sum: &mut Outcome, one: Outcome) {
     sum.turns += one.turns;
     sum.promises += one.promises;
     sum.crashes += one.crashes;
+    sum.compactions += one.compactions;
     sum.reports += one.reports;
 }
 
@@ -75,12 +77,13 @@ fn nothing_promised_is_lost_in_any_history() {
         turns,
         promises,
         crashes,
+        compactions,
         reports,
         ..
     } = sum;
     println!(
         "{done} histories from seed {first} in {:.1} s: {crashes} crashes, {promises} promises, \
-         {turns} steps, {reports} damages reported; nothing lost, doubled or reordered",
+         {compactions} compactions, {turns} steps, {reports} damages reported; nothing lost, doubled or reordered",
         began.elapsed().as_secs_f64()
     );
 }

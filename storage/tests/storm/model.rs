@@ -5,9 +5,12 @@
 //! promised), *promised* (its commit came, or a reader saw it), and, for what lies below the log's
 //! start, *let go*. A sent batch may be gone after a crash, but only together with all behind it.
 
-use super::batch::Batch;
+use super::{
+    batch::Batch,
+    keyed::{is_compacted, key_of},
+};
 use spate_storage::{
-    batch::{BatchHeader, batches},
+    batch::{BatchHeader, HEADER_BYTES, batches},
     store::Bounds,
     types::{Offset, TopicId, TopicPartition},
 };
@@ -17,6 +20,8 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
     pub batch: Batch,
+    /// Only its header is left, for its producer's sake.
+    pub is_emptied: bool,
     pub leader_epoch: i32,
 }
 
@@ -103,6 +108,10 @@ impl Model {
             // A resend of what was let go: its place is not known any more.
             return Ok(());
         }
+        if base.0 < log.end && is_compacted(tp.topic) && batch.producer >= 0 {
+            // A resend of what a compaction has taken.
+            return Ok(());
+        }
         if base.0 != log.end {
             let end = log.end;
             return Err(format!(
@@ -175,10 +184,13 @@ impl Model {
             let base = header.base.0;
             let is_behind = self.has_accepted_loss && base > from;
             // A lost frame may have been the one that says where the log begins now.
+            let is_compacted = base > from && self.is_superseded(tp, from, base);
+            let is_behind = is_behind || is_compacted;
             if expected.is_none() && !(base..header.next().0).contains(&from) && !is_behind {
                 return Err(format!("{tp}: asked for {from}, got {base}"));
             }
-            if expected.is_some_and(|next| next != base) {
+            let gap = expected.filter(|next| *next != base);
+            if gap.is_some_and(|next| next > base || !self.is_superseded(tp, next, base)) {
                 return Err(format!(
                     "{tp}: asked for {from}, {base} comes after {expected:?}"
                 ));
@@ -199,8 +211,12 @@ impl Model {
         let Some(entry) = self.log(tp).entries.get(&base.0) else {
             return Err(format!("{tp}: a batch at {base}, where none was put"));
         };
-        if !entry.batch.is_stored_as(batch) || header.epoch.0 != entry.leader_epoch {
-            let sent = entry.batch;
+        let sent = entry.batch;
+        let is_same = sent.is_stored_as(batch) && header.epoch.0 == entry.leader_epoch;
+        // A producer's last batch stays when its record goes.
+        let is_emptied = batch.len() == HEADER_BYTES && header.first_sequence == sent.sequence;
+        let is_right = is_same || is_emptied && self.is_superseded(tp, base.0, header.next().0);
+        if !is_right {
             return Err(format!(
                 "{tp}: {header:?} is not what was sent there: {sent:?}"
             ));
@@ -220,15 +236,41 @@ impl Model {
             .split_off(&log.at(start).map_or(start, |(base, _)| base));
     }
 
+    /// Whether all batches from `from` to `to` may be gone: each has a later one of its key that is
+    /// promised, and the topic is compacted.
+    fn is_superseded(&mut self, tp: TopicPartition, from: i64, to: i64) -> bool {
+        if !is_compacted(tp.topic) || from > to {
+            return false;
+        }
+        let log = self.log(tp);
+        log.entries.range(from..to).all(|(base, entry)| {
+            let promised_end = log.promised_end.max(base + 1);
+            let mut later = log.entries.range(base + 1..promised_end);
+            later.any(|(_, other)| key_of(&other.batch) == key_of(&entry.batch))
+        })
+    }
+
+    /// After a whole log was read: what a compaction took is gone for good.
+    pub fn prune(&mut self, tp: TopicPartition, found: &BTreeMap<i64, usize>) {
+        if is_compacted(tp.topic) {
+            self.log(tp).entries.retain(|base, entry| {
+                let len = found.get(base);
+                entry.is_emptied = len == Some(&HEADER_BYTES);
+                len.is_some()
+            });
+        }
+    }
+
     /// Base offset and epoch of every batch.
     pub fn epochs(&self, tp: TopicPartition) -> impl Iterator<Item = (i64, i32)> {
         let entries = self.logs.get(&tp).into_iter().flat_map(|log| &log.entries);
         entries.map(|(base, entry)| (*base, entry.leader_epoch))
     }
 
-    /// Base offset and timestamp of every batch.
+    /// Base offset and timestamp of every batch that has its records.
     pub fn times(&self, tp: TopicPartition) -> Vec<(i64, i64)> {
         let entries = self.logs.get(&tp).into_iter().flat_map(|log| &log.entries);
+        let entries = entries.filter(|(_, entry)| !entry.is_emptied);
         entries
             .map(|(base, entry)| (*base, entry.batch.timestamp))
             .collect()
