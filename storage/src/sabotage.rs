@@ -19,7 +19,7 @@ pub enum Sabotage {
     SealUnflushed,
     /// S5: a direct write is acknowledged before a frame announces it.
     DirectUnannounced,
-    /// S9: a journal file is used again before the frame that frees it is durable.
+    /// S9: a journal file is used again although blocks in it are in no segment yet.
     JournalReusedEarly,
     /// S8: a journal file's head lacks the row of one partition.
     RowLeftOut,
@@ -37,8 +37,8 @@ pub enum Sabotage {
     SetUnflushed,
     /// S11: the old journal set goes before `node` names the fresh one.
     OldSetGoesEarly,
-    /// S16: the files before a compaction go before the frame that switches is durable.
-    SwitchActedOnEarly,
+    /// S16: a compacted generation takes the place of the files before it, and no frame says so.
+    SwitchUnwritten,
     /// S13: a torn write is taken for corruption, and the start refused.
     TornTakenForCorrupt,
     /// S16: a compacted file is named before it is flushed.
@@ -65,7 +65,7 @@ impl Sabotage {
         Sabotage::SetUnflushed,
         Sabotage::OldSetGoesEarly,
         Sabotage::CompactedUnflushed,
-        Sabotage::SwitchActedOnEarly,
+        Sabotage::SwitchUnwritten,
         Sabotage::TornTakenForCorrupt,
     ];
 }

@@ -253,7 +253,7 @@ impl<D: Disk> Journal<D> {
         let needed = self
             .files
             .iter()
-            .find(|file| file.pins > 0)
+            .find(|file| file.pins > 0 && !sabotage::is(Sabotage::JournalReusedEarly))
             .or(self.files.back());
         needed.map_or(Sequence(0), |file| file.first)
     }

@@ -277,7 +277,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
             return Err(CommitError::Dropped { end }.into());
         }
         note_switch(partition, outcome);
-        if sabotage::is(Sabotage::SwitchActedOnEarly) {
+        if sabotage::is(Sabotage::SwitchUnwritten) {
             let replaced = switch_now(partition);
             self.discard(partition, replaced);
         }
@@ -309,10 +309,11 @@ fn note_switch<D: Disk>(partition: &Partition<D>, outcome: &Outcome) {
     log.notes.push(Note { fragment, payload });
 }
 
-/// Lets a switch take effect although no frame says so yet: only on purpose.
+/// Lets a switch take effect without a frame that says so: only on purpose.
 fn switch_now<D: Disk>(partition: &Partition<D>) -> Vec<SegmentSlot<D>> {
     let never = Sequence(0);
     let mut log = partition.log.borrow_mut();
+    log.notes.pop();
     if let Some(next) = &mut log.next_switch {
         next.sequence = Some(never);
     }

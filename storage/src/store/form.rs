@@ -287,10 +287,6 @@ impl<D: Disk, C: Clock> Store<D, C> {
         self.note_departure(&mut journal, flight, draft.fragments, len);
         let write = self.write_frame(handle, sequence, position, buf);
         self.begun.borrow_mut().push(write);
-        drop(journal);
-        if sabotage::is(Sabotage::JournalReusedEarly) {
-            self.free_files(oldest_needed);
-        }
     }
 
     /// The journal and the clock as they are once the frame is on its way.

@@ -36,6 +36,8 @@ pub struct Log {
     /// Where the log begins, as the last answered move of its start said; and the furthest asked.
     start_told: i64,
     start_asked: i64,
+    /// What was let go at a start before this one; the model has forgotten it.
+    forgotten_to: i64,
 }
 
 /// Everything.
@@ -208,7 +210,13 @@ impl Model {
 
     fn compare(&mut self, tp: TopicPartition, header: &BatchHeader, batch: &[u8]) -> Verdict {
         let base = header.base;
-        let Some(entry) = self.log(tp).entries.get(&base.0) else {
+        let may_come_back = self.has_accepted_loss;
+        let log = self.log(tp);
+        let Some(entry) = log.entries.get(&base.0) else {
+            // The lost frames may have said that the log begins behind it.
+            if may_come_back && base.0 < log.forgotten_to {
+                return Ok(());
+            }
             return Err(format!("{tp}: a batch at {base}, where none was put"));
         };
         let sent = entry.batch;
@@ -231,6 +239,7 @@ impl Model {
         log.entries.split_off(&end);
         (log.end, log.promised_end) = (end, end);
         (log.start_told, log.start_asked) = (start, start);
+        log.forgotten_to = log.forgotten_to.max(start);
         log.entries = log
             .entries
             .split_off(&log.at(start).map_or(start, |(base, _)| base));
