@@ -83,7 +83,8 @@ fn nothing_promised_is_lost_in_any_history() {
     } = sum;
     println!(
         "{done} histories from seed {first} in {:.1} s: {crashes} crashes, {promises} promises, \
-         {compactions} compactions, {turns} steps, {reports} damages reported; nothing lost, doubled or reordered",
+         {compactions} compactions, {turns} steps, {reports} damages reported; nothing lost, \
+         doubled or reordered",
         began.elapsed().as_secs_f64()
     );
 }
