@@ -4,11 +4,12 @@
 
 mod core;
 
+use bytes::Bytes;
 use core::{Node, Sent, Start, Told, data, encode, recover_on, sent, stamp, start, tp};
 use spate_storage::{
     batch::batches,
     disk::{
-        Disk,
+        Disk, Flush, OpenMode, PAGE,
         simulated::{Crash, Fault, Operation, SimulatedDisk, Simulation},
     },
     recovery::RecoverError,
@@ -391,6 +392,55 @@ fn s9_block_frozen_by_a_roll_is_not_taken_for_copied() {
         node.run_for(20);
         told.check(&Node::start(node.crash(Crash::Power), &start(1)));
     }
+}
+
+/// A block that verified in the place of another, where a misdirected write had put it, made a read
+/// go on behind both: the other's records were missing without a word (S19).
+#[test]
+fn s19_block_in_anothers_place_hides_no_loss() {
+    let node = Node::start(Simulation::new(1), &start(1));
+    for fill in 0..100 {
+        node.append_durably(tp(0), sent(5000, fill));
+    }
+    node.run_for(1000);
+    let sim = node.crash(Crash::Power);
+    let segment = partition_dir(&data(), tp(0));
+    let files = sim.disk().files();
+    let largest = files.iter().filter(|(path, _)| path.starts_with(&segment));
+    let (path, len) = largest.max_by_key(|(_, len)| *len).unwrap().clone();
+    let bytes = sim.disk().peek(&path, 0, len as usize).unwrap();
+    let is_block = |at: &usize| bytes[*at..*at + 4] == bytes[PAGE..PAGE + 4];
+    let blocks: Vec<usize> = (PAGE..bytes.len()).step_by(PAGE).filter(is_block).collect();
+    let (first, second, third) = (blocks[1], blocks[2], blocks[3]);
+    assert_eq!(second - first, third - second, "blocks of one length");
+    let disk = sim.disk();
+    let moved = async move {
+        let file = disk.open(&path, OpenMode::Write).await.unwrap();
+        let mut buf = disk.buffer(third - second);
+        buf.copy_from_slice(&bytes[second..third]);
+        disk.write(&file, first as u64, buf, Flush::Data).await.0
+    };
+    sim.block_on(moved).unwrap();
+    let node = Node::start(sim, &start(1));
+    let mut offset = Offset(0);
+    let mut refused = 0;
+    while offset < Offset(100) {
+        let store = Rc::clone(&node.stores[0]);
+        let read = async move { store.read(tp(0), offset, 1, true).await };
+        offset = match node.sim.block_on(read) {
+            Ok(data) => {
+                let bytes = Bytes::from(data.slices.concat());
+                let (header, _) = batches(&bytes).next().unwrap();
+                assert_eq!(header.base, offset, "batches between are missing");
+                header.next()
+            }
+            Err(_) => {
+                refused += 1;
+                offset.next()
+            }
+        };
+    }
+    assert!(refused > 0);
 }
 
 /// Memory was looked for before the refused batches' frames were written, and then, for want of any

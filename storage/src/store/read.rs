@@ -235,7 +235,19 @@ impl<D: Disk, C: Clock> Store<D, C> {
     ) -> Result<Sealed<D>, ReadError> {
         let tp = partition.tp;
         let (file, next) = self.segment_file(partition, at).await?;
+        // Only a compaction leaves gaps. Elsewhere a block that verifies in another's place, where
+        // a misdirected write put it, must not hide the other's loss.
+        let is_whole = offset >= partition.log.borrow().cleaning.compacted.0;
+        let lost = |position| ReadError::Unreadable {
+            tp,
+            asked: offset,
+            path: file.path().to_owned(),
+            position,
+            reason: "another block stands where its own was written".to_owned(),
+        };
         match file.find(offset) {
+            Found::Block(entry) if is_whole && entry.base > offset => Err(lost(entry.position)),
+            Found::Beyond if is_whole => Err(lost(file.end())),
             Found::Block(entry) => Ok(Sealed::Block(file, entry)),
             Found::Unreadable(damage) => Err(ReadError::Unreadable {
                 tp,
