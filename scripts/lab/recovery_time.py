@@ -82,14 +82,15 @@ def fill(client: confluent_kafka.Producer, from_bytes: int, to_bytes: int) -> No
 
 
 def first_record_after(broker: Elsewhere, begun: float) -> float:
-    """Seconds from `begun` until the last partition's last record but one was fetched."""
+    """Seconds from `begun` until the last partition's last record was fetched."""
     consumer = confluent_kafka.Consumer({
         "bootstrap.servers": broker.address, "group.id": "recovery", "log_level": 0,
         "reconnect.backoff.ms": 5, "reconnect.backoff.max.ms": 20, "enable.auto.commit": False})
     partition = confluent_kafka.TopicPartition(TOPIC, PARTITIONS - 1)
-    partition.offset = confluent_kafka.OFFSET_TAIL(1)
-    consumer.assign([partition])
     try:
+        _low, end = consumer.get_watermark_offsets(partition, timeout=PATIENCE_S)
+        partition.offset = end - 1
+        consumer.assign([partition])
         while time.monotonic() < begun + PATIENCE_S:
             message = consumer.poll(0.1)
             if message is not None and not message.error():
