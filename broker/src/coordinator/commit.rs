@@ -71,8 +71,12 @@ impl Coordinator {
             let outcome = settled.outcome.map_err(commit_error);
             coordinator.with_group(&place, &group_id, |group| {
                 for item in accepted {
-                    group.offsets.end(&item.topic, item.partition);
+                    let has_topic = group.offsets.end(&item.topic, item.partition);
                     match outcome {
+                        // What is in the log goes at the next load: it names the deleted topic.
+                        Ok(()) if !has_topic => {
+                            codes[item.place] = ErrorCode::UnknownTopicOrPartition;
+                        }
                         Ok(()) => group.offsets.set(&item.topic, item.partition, item.value),
                         Err(code) => codes[item.place] = code,
                     }
@@ -154,7 +158,9 @@ impl Coordinator {
                     continue;
                 }
                 codes.push(ErrorCode::None);
-                group.offsets.begin(&item.topic, item.partition);
+                group
+                    .offsets
+                    .begin(&item.topic, item.partition, item.topic_id);
                 accepted.push(accept(place, item, now_ms, expire_ms));
             }
             accepted

@@ -99,7 +99,7 @@ impl Coordinator {
     }
 
     fn forget_offsets(self: &Rc<Self>, place: &Place, id: &GroupId, topic: &str, of: TopicId) {
-        let doomed = self.with_group(place, id, |group| group.offsets.of_topic(topic, of));
+        let doomed = self.with_group(place, id, |group| group.offsets.forget(topic, of));
         let doomed: Vec<_> = doomed
             .unwrap_or_default()
             .into_iter()

@@ -1,9 +1,9 @@
 //! The offsets that one group has committed.
 //!
 //! What is here is durable: an offset enters when its record is, in the order of the log. Commits
-//! under way are only counted, so that a deletion deletes them too.
+//! under way are only remembered, so that a deletion deletes them too.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use spate_storage::types::TopicId;
 
@@ -18,8 +18,17 @@ const TOPIC_OVERHEAD_BYTES: usize = 96;
 #[derive(Debug, Default)]
 pub struct Offsets {
     by_topic: BTreeMap<String, BTreeMap<i32, OffsetValue>>,
-    under_way: HashMap<(String, i32), u32>,
+    /// In the order of the log, in which they also come to their ends.
+    under_way: HashMap<(String, i32), VecDeque<UnderWay>>,
     bytes: usize,
+}
+
+/// A commit on its way to the disk.
+#[derive(Debug)]
+struct UnderWay {
+    topic_id: TopicId,
+    /// Its topic was deleted meanwhile.
+    is_void: bool,
 }
 
 /// When a group's offsets may go (KIP-211).
@@ -76,20 +85,25 @@ impl Offsets {
     }
 
     /// A commit is on its way to the disk.
-    pub fn begin(&mut self, topic: &str, partition: i32) {
+    pub fn begin(&mut self, topic: &str, partition: i32, topic_id: TopicId) {
         let key = (topic.to_owned(), partition);
-        *self.under_way.entry(key).or_default() += 1;
+        let is_void = false;
+        let commit = UnderWay { topic_id, is_void };
+        self.under_way.entry(key).or_default().push_back(commit);
     }
 
-    /// A commit has come to its end, one way or the other.
-    pub fn end(&mut self, topic: &str, partition: i32) {
+    /// The oldest commit of the partition has come to its end, one way or the other; whether its
+    /// topic is still there.
+    pub fn end(&mut self, topic: &str, partition: i32) -> bool {
         let key = (topic.to_owned(), partition);
-        if let Some(count) = self.under_way.get_mut(&key) {
-            *count -= 1;
-            if *count == 0 {
-                self.under_way.remove(&key);
-            }
+        let Some(commits) = self.under_way.get_mut(&key) else {
+            return true;
+        };
+        let ended = commits.pop_front();
+        if commits.is_empty() {
+            self.under_way.remove(&key);
         }
+        ended.is_none_or(|commit| !commit.is_void)
     }
 
     /// Every partition that has an offset or is about to have one.
@@ -101,12 +115,29 @@ impl Offsets {
         keys
     }
 
-    /// Partitions of a topic that is gone; an offset of another topic of that name stays.
-    pub fn of_topic(&self, topic: &str, id: TopicId) -> Vec<i32> {
+    /// A topic is gone: voids its commits under way, and tells the partitions whose offsets are to
+    /// be deleted. Those of another topic of that name stay, and so do those that such a topic's
+    /// commit is about to replace: a deletion would come behind it in the log, and take it along.
+    pub fn forget(&mut self, topic: &str, id: TopicId) -> Vec<i32> {
+        let of_topic = self
+            .under_way
+            .iter_mut()
+            .filter(|((name, _), _)| name == topic);
+        let mut replaced = BTreeSet::new();
+        for ((_, partition), commits) in of_topic {
+            for commit in commits {
+                commit.is_void |= commit.topic_id == id;
+                if commit.topic_id != id {
+                    replaced.insert(*partition);
+                }
+            }
+        }
         let of_it = |value: &OffsetValue| value.topic_id.is_none_or(|known| known == id);
         let partitions = self.by_topic.get(topic).into_iter().flatten();
-        let partitions = partitions.filter(|(_, value)| of_it(value));
-        partitions.map(|(partition, _)| *partition).collect()
+        partitions
+            .filter(|(partition, value)| of_it(value) && !replaced.contains(*partition))
+            .map(|(partition, _)| *partition)
+            .collect()
     }
 
     /// Whether it is known of an offset here or under way.
@@ -155,6 +186,9 @@ impl Offsets {
 mod tests {
     use super::*;
 
+    const OLD: TopicId = TopicId([1; 16]);
+    const NEW: TopicId = TopicId([2; 16]);
+
     fn value(commit_ms: i64) -> OffsetValue {
         OffsetValue {
             offset: 1,
@@ -200,11 +234,30 @@ mod tests {
     fn a_commit_under_way_is_deleted_with_the_others_and_expires_with_none() {
         let mut offsets = Offsets::default();
         offsets.set("a", 0, value(0));
-        offsets.begin("a", 0);
-        offsets.begin("b", 1);
+        offsets.begin("a", 0, OLD);
+        offsets.begin("b", 1, OLD);
         assert_eq!(offsets.keys().len(), 2);
         assert!(offsets.expired(Expiry::SinceCommit, 1, 1000).is_empty());
         offsets.end("a", 0);
         assert_eq!(offsets.expired(Expiry::SinceCommit, 1, 1000).len(), 1);
+    }
+
+    #[test]
+    fn a_deleted_topic_takes_its_commits_under_way_along_and_no_other_topics() {
+        let mut offsets = Offsets::default();
+        let of = |id| OffsetValue {
+            topic_id: Some(id),
+            ..value(1)
+        };
+        offsets.set("a", 0, of(OLD));
+        offsets.set("a", 1, of(OLD));
+        offsets.set("a", 2, of(NEW));
+        offsets.begin("a", 0, OLD);
+        offsets.begin("a", 1, OLD);
+        offsets.begin("a", 1, NEW);
+        assert_eq!(offsets.forget("a", OLD), [0], "1 is about to be replaced");
+        assert!(!offsets.end("a", 0));
+        assert!(!offsets.end("a", 1));
+        assert!(offsets.end("a", 1));
     }
 }
