@@ -2,16 +2,14 @@
 and ended with the comparison."""
 
 import os
-import random
 import re
-import socket
 import subprocess
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
 from lab import SCRIPTS
-from lab.broker import Broker
+from lab.broker import Broker, free_ports
 
 KAFKA = SCRIPTS / "peers" / "kafka"
 # The same on both, or answers would differ for no fault of anyone. Loading groups and rebalancing
@@ -27,7 +25,7 @@ def kafka(address: str | None):
     if address:
         yield address
         return
-    port = free_pair()
+    port = free_ports(2)  # its controller takes the next
     start = [KAFKA, "start", str(port), *(f"{key}={value}" for key, value in SETTINGS.items())]
     surroundings = os.environ | {"KAFKA_HEAP": "-Xmx512m"}
     subprocess.run(start, check=True, stdout=subprocess.DEVNULL, timeout=START_S, env=surroundings)
@@ -53,21 +51,6 @@ def spate(address: str | None, binary: Path):
             panics = re.findall(r".*panicked at.*", broker.log_text())
             if panics:
                 raise SystemExit(f"Spate panicked under these requests: {panics[0]}")
-
-
-def free_pair() -> int:
-    """A port whose next is free too: Kafka's controller takes that. Below the ports that the kernel
-    gives to anyone who connects, or one could be taken before Kafka is up."""
-    for _ in range(100):
-        port = random.randrange(20_000, 32_000, 2)
-        with socket.socket() as broker, socket.socket() as controller:
-            try:
-                broker.bind(("127.0.0.1", port))
-                controller.bind(("127.0.0.1", port + 1))
-            except OSError:
-                continue
-            return port
-    raise RuntimeError("no two free ports between 20000 and 32000")
 
 
 def known_settings(binary: Path, wanted: dict) -> dict:

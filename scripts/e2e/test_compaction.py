@@ -16,7 +16,7 @@ import pytest
 from kafka.record.default_records import DefaultRecordBatchBuilder
 
 from lab import clients
-from lab.broker import Elsewhere, free_port
+from lab.broker import Elsewhere, free_ports
 from lab.clients import KAFKA
 from lab.wire import Connection
 
@@ -138,8 +138,8 @@ def await_records(broker, topic: str, expected: list[Written]) -> None:
 
 @contextmanager
 def real_kafka():
-    """A Kafka whose cleaner looks often."""
-    port = free_port()
+    """A Kafka whose cleaner looks often; its controller takes the next port."""
+    port = free_ports(2)
     environment = os.environ | {"KAFKA_HEAP": "-Xms256m -Xmx512m"}
     subprocess.run([KAFKA, "start", str(port), "log.cleaner.backoff.ms=100"], check=True,
                    env=environment, stdout=subprocess.DEVNULL, timeout=120)

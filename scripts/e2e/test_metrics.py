@@ -12,14 +12,14 @@ import confluent_kafka
 import pytest
 
 from lab import clients
-from lab.broker import DidNotStart, free_port
+from lab.broker import DidNotStart, free_ports
 
 SAMPLE = re.compile(r'^([a-z_]+)(?:\{(.*)\})? (\S+)$')
 
 
 def observed(spate, **options):
     """A broker with a metrics listener, and where that is."""
-    address = f"127.0.0.1:{free_port()}"
+    address = f"127.0.0.1:{free_ports()}"
     settings = {"metrics.listen": address} | options.pop("settings", {})
     broker = spate(settings=settings, **options).start()
     broker.http = f"http://{address}"

@@ -2,7 +2,6 @@
 to the owning core only, without knowing anything of Spate."""
 
 import json
-import socket
 import subprocess
 import time
 
@@ -10,25 +9,11 @@ import confluent_kafka.admin
 import pytest
 
 from lab import clients, payload
+from lab.broker import free_ports
 from lab.clients import java_tool
 
 SHARDS = 2
 PARTITIONS = 5
-
-
-def free_ports(count: int) -> int:
-    """The first of so many neighbouring free ports."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            first = probe.getsockname()[1]
-        try:
-            held = [socket.create_server(("127.0.0.1", first + n)) for n in range(count)]
-        except OSError:
-            continue
-        for one in held:
-            one.close()
-        return first
 
 
 def hops(broker) -> int:

@@ -4,12 +4,14 @@ It is started, killed and started again by the tests; it never outlives them. `E
 for a broker that somebody else started, such as a real Kafka: it only has an address."""
 
 import os
+import random
 import re
 import select
 import signal
 import socket
 import subprocess
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 START_S = 20
@@ -39,7 +41,7 @@ class Broker(Elsewhere):
 
     def __init__(self, binary: Path, home: Path, *, reactor="auto", shards=None, settings=None,
                  prefix=()):
-        super().__init__(f"127.0.0.1:{free_port()}")
+        super().__init__(f"127.0.0.1:{free_ports()}")
         self.binary = binary
         self.data = home / "data"
         self.log = home / "broker.log"
@@ -144,10 +146,19 @@ class Broker(Elsewhere):
         return (done.stdout + done.stderr).decode(errors="replace")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def free_ports(count: int = 1) -> int:
+    """The first of so many neighbouring free ports. They lie below those that the kernel gives to
+    anyone who connects, or a client's could take one before the broker is up (again)."""
+    for _ in range(100):
+        first = random.randrange(16_000, 32_000)
+        with ExitStack() as held:
+            try:
+                for port in range(first, first + count):
+                    held.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return first
+    raise RuntimeError(f"no {count} neighbouring free ports between 16000 and 32000")
 
 
 def cpu_s(pid: int) -> float:

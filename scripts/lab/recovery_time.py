@@ -20,7 +20,7 @@ import confluent_kafka
 import confluent_kafka.admin
 
 from lab import ROOT
-from lab.broker import Broker, Elsewhere, free_port
+from lab.broker import Broker, Elsewhere, free_ports
 
 TOPIC = "filled"
 PARTITIONS = 8
@@ -35,7 +35,8 @@ class Kafka(Elsewhere):
     script = ROOT / "scripts" / "peers" / "kafka"
 
     def __init__(self):
-        self.port = free_port()
+        # Its controller takes the next one.
+        self.port = free_ports(2)
         super().__init__(f"127.0.0.1:{self.port}")
         self.pid = None
 
