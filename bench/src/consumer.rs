@@ -245,6 +245,7 @@ impl Consumer {
     ) -> Result<(), ConsumeError> {
         let mut tally = tally.borrow_mut();
         let in_window = phases.measures(now);
+        let second = phases.second(now);
         tally.fetches += u64::from(in_window);
         let limits = DecompressionLimits::default();
         for found in response.topics.iter().flat_map(|topic| &topic.partitions) {
@@ -256,9 +257,9 @@ impl Consumer {
                         .verifier
                         .observe(found.index, record.offset, record.value);
                     if in_window {
-                        tally
-                            .fetched
-                            .add(1, record.value.map_or(0, <[u8]>::len) as u64);
+                        let bytes = record.value.map_or(0, <[u8]>::len) as u64;
+                        tally.fetched.add(1, bytes);
+                        tally.fetched_by_second.add(second, 1, bytes);
                     }
                     // Old records were not meant to be read when they were sent.
                     let Some(stamp) = stamp.filter(|_| !self.repeat) else {
@@ -266,7 +267,9 @@ impl Consumer {
                     };
                     let intended = clock.moment(stamp.intended_unix_ns);
                     if phases.measures(intended) {
-                        tally.end_to_end.record(now.nanos_since(intended), 1);
+                        let nanos = now.nanos_since(intended);
+                        tally.end_to_end.record(nanos, 1);
+                        tally.end_to_end_by_second.record(second, nanos, 1);
                     }
                 }
             }

@@ -22,6 +22,16 @@ impl Latencies {
         }
     }
 
+    /// A distribution that was packed.
+    pub fn of(histogram: Histogram<u64>) -> Latencies {
+        Latencies { histogram }
+    }
+
+    /// What it is made of, for logs.
+    pub fn histogram(&self) -> &Histogram<u64> {
+        &self.histogram
+    }
+
     /// Counts `times` records of `nanos`.
     pub fn record(&mut self, nanos: u64, times: u64) {
         self.histogram.saturating_record_n(nanos.max(1), times);

@@ -15,6 +15,7 @@ mod scenario;
 mod schedule;
 mod tally;
 mod template;
+mod timeline;
 mod topic;
 mod verify;
 

@@ -340,25 +340,24 @@ impl Run {
         state.lanes[lane].acknowledged += self.batch_records;
         let mut tally = self.tally.borrow_mut();
         if self.phases.measures(now) {
+            let bytes = self.batch_records * self.record_bytes;
+            tally.answered.add(self.batch_records, bytes);
             tally
-                .answered
-                .add(self.batch_records, self.batch_records * self.record_bytes);
+                .answered_by_second
+                .add(self.phases.second(now), self.batch_records, bytes);
         }
+        let second = self.phases.second(now);
         let service = now.nanos_since(sent);
         if self.schedule.is_closed_loop() {
             if self.phases.measures(sent) {
-                tally.intended += self.batch_records;
-                tally.latency.record(service, self.batch_records);
-                tally.service.record(service, self.batch_records);
+                tally.answered(second, service, service, self.batch_records);
             }
             return;
         }
         for record in 0..self.batch_records {
             let due = self.schedule.record_due(batch, record);
             if self.phases.measures(due) {
-                tally.intended += 1;
-                tally.latency.record(now.nanos_since(due), 1);
-                tally.service.record(service, 1);
+                tally.answered(second, now.nanos_since(due), service, 1);
             }
         }
     }
@@ -367,6 +366,7 @@ impl Run {
     /// now, and leaving it out would hide the worst.
     fn settle(&self) {
         let now = self.clock.now();
+        let second = self.phases.second(now);
         let state = self.state.borrow();
         let mut tally = self.tally.borrow_mut();
         if let Some(failure) = &state.failure {
@@ -381,7 +381,7 @@ impl Run {
             let in_flight = state.pending.iter();
             let late = in_flight.filter(|pending| self.phases.measures(pending.sent));
             for pending in late {
-                tally.missed(now.nanos_since(pending.sent), self.batch_records);
+                tally.missed(second, now.nanos_since(pending.sent), self.batch_records);
             }
             return;
         }
@@ -389,7 +389,7 @@ impl Run {
             for record in 0..self.batch_records {
                 let due = self.schedule.record_due(batch, record);
                 if self.phases.measures(due) {
-                    tally.missed(now.nanos_since(due), 1);
+                    tally.missed(second, now.nanos_since(due), 1);
                 }
             }
         };

@@ -22,6 +22,7 @@ use crate::producer::ProducerPlan;
 use crate::scenario::{BadScenario, Scenario};
 use crate::schedule::{Clock, Moment, Phases};
 use crate::tally::{Consumed, Errors, Produced, Volume};
+use crate::timeline::Timelines;
 use crate::topic::{self, Leader};
 use crate::verify::{Findings, StreamId, Verifier};
 
@@ -93,6 +94,8 @@ pub struct Outcome {
     pub elsewhere_cpu_s: f64,
     /// What a reader of the numbers has to know first.
     pub warnings: Vec<String>,
+    /// The run second by second.
+    pub timelines: Timelines,
 }
 
 /// What came of producing.
@@ -347,6 +350,14 @@ fn conduct(
         driver_usage,
         elsewhere_cpu_s,
         warnings,
+        timelines: Timelines {
+            started_unix_ns: clock.unix_ns(phases.measure_from),
+            latency: std::mem::take(&mut produced.latency_by_second),
+            service: std::mem::take(&mut produced.service_by_second),
+            end_to_end: std::mem::take(&mut consumed.end_to_end_by_second),
+            produced: std::mem::take(&mut produced.answered_by_second),
+            fetched: std::mem::take(&mut consumed.fetched_by_second),
+        },
     };
     outcome.take_in(produced, consumed);
     Ok(outcome)

@@ -94,6 +94,11 @@ impl Phases {
         }
     }
 
+    /// The second since measuring began.
+    pub fn second(&self, moment: Moment) -> u64 {
+        moment.nanos_since(self.measure_from) / NANOS_PER_S
+    }
+
     /// Whether a moment lies in the measured window.
     pub fn measures(&self, moment: Moment) -> bool {
         self.measure_from <= moment && moment < self.measure_until

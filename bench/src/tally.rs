@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+
 use crate::histogram::Latencies;
+use crate::timeline::{Timeline, Volumes};
 use crate::verify::{StreamId, Verifier};
 
 /// Kinds of errors that are kept apart: beyond, one stands for the rest.
@@ -36,7 +39,7 @@ impl Errors {
 }
 
 /// Records and bytes within the measured window.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Volume {
     /// Records.
     pub records: u64,
@@ -60,8 +63,14 @@ pub struct Produced {
     pub service: Latencies,
     /// From the moment a request could have gone to the moment it went: the driver's own delay.
     pub lag: Latencies,
+    /// Latency by second.
+    pub latency_by_second: Timeline,
+    /// Service time by second.
+    pub service_by_second: Timeline,
     /// Records answered in the measured window.
     pub answered: Volume,
+    /// The same by second.
+    pub answered_by_second: Volumes,
     /// Records intended in the measured window.
     pub intended: u64,
     /// Of those, the ones that were not answered when the run gave up.
@@ -81,7 +90,10 @@ impl Produced {
             latency: Latencies::new(),
             service: Latencies::new(),
             lag: Latencies::new(),
+            latency_by_second: Timeline::default(),
+            service_by_second: Timeline::default(),
             answered: Volume::default(),
+            answered_by_second: Volumes::default(),
             intended: 0,
             unanswered: 0,
             refused: 0,
@@ -96,11 +108,21 @@ impl Produced {
         self.errors.add(why, records);
     }
 
-    /// Counts records that were not answered within `waited_ns`.
-    pub fn missed(&mut self, waited_ns: u64, records: u64) {
+    /// Counts records intended in the measured window and answered in that second.
+    pub fn answered(&mut self, second: u64, latency_ns: u64, service_ns: u64, records: u64) {
+        self.intended += records;
+        self.latency.record(latency_ns, records);
+        self.service.record(service_ns, records);
+        self.latency_by_second.record(second, latency_ns, records);
+        self.service_by_second.record(second, service_ns, records);
+    }
+
+    /// Counts records that were not answered within `waited_ns`, until that second.
+    pub fn missed(&mut self, second: u64, waited_ns: u64, records: u64) {
         self.intended += records;
         self.unanswered += records;
         self.latency.record(waited_ns, records);
+        self.latency_by_second.record(second, waited_ns, records);
     }
 
     /// Adds another thread's.
@@ -108,8 +130,11 @@ impl Produced {
         self.latency.merge(&other.latency);
         self.service.merge(&other.service);
         self.lag.merge(&other.lag);
+        self.latency_by_second.merge(other.latency_by_second);
+        self.service_by_second.merge(other.service_by_second);
         self.answered
             .add(other.answered.records, other.answered.bytes);
+        self.answered_by_second.merge(&other.answered_by_second);
         self.intended += other.intended;
         self.unanswered += other.unanswered;
         self.refused += other.refused;
@@ -122,8 +147,12 @@ impl Produced {
 pub struct Consumed {
     /// From the intended send time to the arrival at the consumer.
     pub end_to_end: Latencies,
+    /// The same by second.
+    pub end_to_end_by_second: Timeline,
     /// Records fetched in the measured window.
     pub fetched: Volume,
+    /// The same by second.
+    pub fetched_by_second: Volumes,
     /// Fetches answered in the measured window.
     pub fetches: u64,
     /// What each consumer verified, and the partitions it read.
@@ -137,7 +166,9 @@ impl Consumed {
     pub fn new() -> Consumed {
         Consumed {
             end_to_end: Latencies::new(),
+            end_to_end_by_second: Timeline::default(),
             fetched: Volume::default(),
+            fetched_by_second: Volumes::default(),
             fetches: 0,
             verified: Vec::new(),
             errors: Errors::default(),
@@ -147,7 +178,9 @@ impl Consumed {
     /// Adds another thread's.
     pub fn merge(&mut self, other: Consumed) {
         self.end_to_end.merge(&other.end_to_end);
+        self.end_to_end_by_second.merge(other.end_to_end_by_second);
         self.fetched.add(other.fetched.records, other.fetched.bytes);
+        self.fetched_by_second.merge(&other.fetched_by_second);
         self.fetches += other.fetches;
         self.verified.extend(other.verified);
         self.errors.merge(other.errors);
