@@ -1,6 +1,7 @@
 """Cuts the power under load on a real file system, and checks the broker's promises after it.
 
     scripts/powercut --cuts 50 --fs ext4|xfs --how ioctl|rebuild|throttle [--seed N]
+    scripts/powercut --all --cuts 50
 
 ioctl: the file system is shut down without writing its log, the broker killed, everything mounted
 and started again: what the file system forgets must not have been acknowledged.
@@ -12,6 +13,9 @@ debug build has it) leaves them out, and must fail.
 
 throttle: kill -9 on a disk that writes 8 MiB a second, and a start at once, while the writes of the
 dead process still land (S1).
+
+--all: all of these on both file systems, twice as many plain kills (scripts/chaos), and a debug
+build without its flushes: one table.
 
 Two idempotent producers write with acks=all all the time. Needs root, loop devices, and for rebuild
 FUSE; ends with "skipped" where the machine has none."""
@@ -26,7 +30,7 @@ from pathlib import Path
 
 import confluent_kafka
 
-from lab import ROOT, clients
+from lab import ROOT, clients, cuts
 from lab.broker import Broker, DidNotStart
 from lab.chaos import PARTITIONS, QUIET_S, TOPIC, Producer, Reader
 from lab.image import Refused
@@ -265,8 +269,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--reactor", default="auto")
     parser.add_argument("--longest-s", type=float, default=1.5, help="between two cuts")
+    parser.add_argument("--all", action="store_true", help="every kind in turn, and one table")
     parser.add_argument("--without-dsync", action="store_true", help="must fail; debug build only")
     parser.add_argument("--binary", type=Path, default=ROOT / "target" / "release" / "spate")
+    parser.add_argument("--debug-binary", default=ROOT / "target" / "debug" / "spate",
+                        help="of --all: the build that can leave its flushes out")
     parser.add_argument("--home", type=Path, default=ROOT / "target" / "powercut")
     return parser.parse_args()
 
@@ -280,6 +287,8 @@ def main() -> None:
         print("skipped: mounting needs root")
         return
     shutil.rmtree(arguments.home, ignore_errors=True)
+    if arguments.all:
+        sys.exit(not cuts.run_all(arguments))
     print(f"seed {arguments.seed}", flush=True)
     began = time.monotonic()
     try:
