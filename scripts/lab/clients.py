@@ -57,7 +57,9 @@ class KafkaPython:
     name = "kafka-python"
 
     def produce(self, broker: str, topic: str, path: Path, codec="none") -> None:
+        # It queues far faster than it compresses: by default batches would expire in its own queue.
         producer = kafka.KafkaProducer(bootstrap_servers=broker, linger_ms=5, acks="all",
+                                       delivery_timeout_ms=CLIENT_S * 1_000,
                                        compression_type=None if codec == "none" else codec)
         with open(path, "rb") as lines:
             sent = [producer.send(topic, line[:-1], partition=0) for line in lines]
