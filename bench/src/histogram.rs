@@ -1,7 +1,7 @@
 //! Latencies in HDR histograms: nanoseconds, three significant digits, merged and never averaged.
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What is longer counts as this long: an hour is beyond every run's patience.
 const LONGEST_NS: u64 = 3_600 * 1_000_000_000;
@@ -65,7 +65,7 @@ impl Latencies {
 }
 
 /// A distribution in numbers.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Summary {
     /// How many records.
     pub count: u64,

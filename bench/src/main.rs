@@ -7,6 +7,8 @@ mod connection;
 mod consumer;
 mod floor;
 mod histogram;
+mod machine;
+mod probe;
 mod process;
 mod producer;
 mod report;
@@ -26,6 +28,7 @@ use clap::{Parser, Subcommand};
 
 use crate::compare::CompareOptions;
 use crate::floor::FloorOptions;
+use crate::probe::ProbeOptions;
 use crate::run::Target;
 use crate::scenario::Scenario;
 
@@ -59,6 +62,8 @@ enum Command {
     Compare(CompareOptions),
     /// Serve the least that a durable broker can do: what it takes is the machine's own floor
     Floor(FloorOptions),
+    /// Measure what this machine gives at best: durable writes, loopback, timers, the floor
+    Probe(ProbeOptions),
 }
 
 fn main() -> ExitCode {
@@ -81,6 +86,7 @@ fn main() -> ExitCode {
             print(&format!("ready {address}\n"));
         })
         .map_err(Into::into),
+        Command::Probe(options) => probe_machine(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -110,6 +116,16 @@ fn run_one(
     } else {
         Err("verification failed: see the report".into())
     }
+}
+
+fn probe_machine(options: &ProbeOptions) -> Result<(), Box<dyn std::error::Error>> {
+    let probe = probe::probe(options)?;
+    if options.json {
+        print(&(serde_json::to_string_pretty(&probe)? + "\n"));
+    } else {
+        print(&probe::text(&probe));
+    }
+    Ok(())
 }
 
 /// To standard output; a reader that went away has seen what it wanted.

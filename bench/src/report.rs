@@ -2,6 +2,7 @@
 //! the same as JSON, made by serde from the outcome itself.
 
 pub mod number;
+pub mod table;
 
 use std::fmt::{self, Write};
 
