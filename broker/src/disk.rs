@@ -3,6 +3,8 @@
 //! Files are opened, read and written through the ring. Directory work is the housekeeper's: asked
 //! of a shard it is an error, because it would block.
 
+pub mod ground;
+
 #[cfg(debug_assertions)]
 use std::sync::LazyLock;
 use std::{

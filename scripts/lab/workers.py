@@ -22,7 +22,9 @@ from lab.broker import Broker
 
 TRACING = Path("/sys/kernel/tracing")
 EVENT = "events/io_uring/io_uring_queue_async_work"
-OPERATION = re.compile(r"^\s*(\S+)-\d+ .*io_uring_queue_async_work: .*opcode (\w+)")
+# Whose it was is told by number only: the names beside it are of the last threads that the machine
+# ran, and others' stand as `<...>`.
+OPERATION = re.compile(r"^\s*\S+-(\d+) +\[.*io_uring_queue_async_work: .*opcode (\w+)")
 WARM_UP_S = 5
 
 
@@ -59,9 +61,9 @@ def tracing():
 
 
 def take(instance: Path) -> collections.Counter:
-    """What was traced since the last look, by (thread name, operation)."""
+    """What was traced since the last look, by (thread, operation)."""
     lines = (instance / "trace").read_text().splitlines()
-    found = [match.groups() for match in map(OPERATION.match, lines) if match]
+    found = [(int(match[1]), match[2]) for match in map(OPERATION.match, lines) if match]
     (instance / "trace").write_text("")
     return collections.Counter(found)
 
@@ -78,9 +80,13 @@ LOADS = [("small records", ("--producers", "32", "--in-flight", "4")),
                                  "--batch-records", "128", "--rate", "100000"))]
 
 
-def ours(counted: collections.Counter) -> collections.Counter:
-    return collections.Counter({operation: count for (thread, operation), count in counted.items()
-                                if thread.startswith(("shard", "housekeeper"))})
+def ours(counted: collections.Counter, broker: Broker) -> collections.Counter:
+    """The operations of the broker's threads, and of nobody else's on the machine."""
+    threads = {int(task.name) for task in Path(f"/proc/{broker.pid}/task").iterdir()}
+    total: collections.Counter = collections.Counter()
+    for (thread, operation), count in counted.items():
+        total[operation] += count * (thread in threads)
+    return +total
 
 
 def main() -> int:
@@ -106,7 +112,7 @@ def main() -> int:
                                        ("steady state", arguments.seconds)):
                     take(instance)
                     drive(broker, seconds, *load)
-                    counted = ours(take(instance))
+                    counted = ours(take(instance), broker)
                     print(f"{arguments.fs}, {name}, {phase} ({seconds} s): "
                           f"{dict(counted) or 'none'}", flush=True)
                     if phase == "steady state":

@@ -26,7 +26,7 @@ use tokio::sync::Notify;
 use crate::{
     config::Config,
     control::link::{self, ShardLink},
-    disk::{ReactorClock, ReactorDisk},
+    disk::{ReactorClock, ReactorDisk, ground},
     image::{Image, brokers::Listener},
     mesh,
     node::{ServeError, data::store_config},
@@ -107,7 +107,9 @@ impl Crew {
             .iter()
             .map(|known| known.waker.clone())
             .collect();
-        let (housekeeper, chores) = start_housekeeper(&plan, &introductions)?;
+        let on_rings = are_on_rings(&introductions);
+        let (housekeeper, chores) = start_housekeeper(&plan, &introductions, on_rings)?;
+        ground::say_what_costs(plan.config.data_dir.clone(), on_rings);
         let mut links = Vec::new();
         let rings = mesh::rings(plan.config.shards);
         let parts = rings.into_iter().zip(chores).zip(states).enumerate();
@@ -299,13 +301,17 @@ fn log_notes(introductions: &[Introduction]) {
     }
 }
 
+fn are_on_rings(introductions: &[Introduction]) -> bool {
+    introductions
+        .iter()
+        .all(|known| known.backend == Backend::IoUring)
+}
+
 fn start_housekeeper(
     plan: &CrewPlan,
     introductions: &[Introduction],
+    on_rings: bool,
 ) -> Result<(Housekeeper, Vec<(ChoreSender, ChoreReceiver)>), ServeError> {
-    let uring = introductions
-        .iter()
-        .all(|known| known.backend == Backend::IoUring);
     let wakes = introductions
         .iter()
         .map(|known| {
@@ -319,7 +325,7 @@ fn start_housekeeper(
         records: Some(Arc::new(OpenedRecords::default())),
     };
     let (housekeeper, ends) =
-        Housekeeper::start_with(duties, wakes, uring).map_err(|source| ServeError::Thread {
+        Housekeeper::start_with(duties, wakes, on_rings).map_err(|source| ServeError::Thread {
             what: "the housekeeper",
             source,
         })?;
