@@ -1,8 +1,9 @@
 //! One client's connection: frames in, answers out, in the order of the requests.
 //!
-//! Consecutive Produce requests overlap: each has taken its place in every partition's order before
-//! the next frame is read, and only its durability is waited for later. Any other request waits for
-//! the answers before it, runs alone, and answers before the next is taken, as in Kafka.
+//! Consecutive Produce and OffsetCommit requests overlap: each has taken its place in every
+//! partition's order before the next frame is read, and only its durability is waited for later.
+//! Any other request waits for the answers before it, runs alone, and answers before the next is
+//! taken, as in Kafka.
 
 use std::{
     cell::{Cell, RefCell},
@@ -106,14 +107,14 @@ struct Outbox {
 struct Outgoing {
     body: PendingAnswer,
     /// The request's place among those in flight, and its memory.
-    holds: (Grant, Memory),
+    holds: (Grant, Option<Memory>),
     /// What was asked, and when.
     asked: (ApiKey, Instant),
 }
 
 /// An answer that is being sent, with what is held until it is.
 struct Departing {
-    _holds: (Grant, Memory, Option<Grant>),
+    _holds: (Grant, Option<Memory>, Option<Grant>),
     asked: (ApiKey, Instant),
     bytes: usize,
 }
@@ -178,12 +179,15 @@ async fn read(
         counters.requests.add(1);
         counters.request_bytes.add(frame_bytes);
         let mut throttle = Duration::ZERO;
+        let memory = Cell::new(Some(memory));
         let answer = if handler::overlaps(&request.header) {
-            throttle = context.produce_throttle();
+            if request.header.api.key == ApiKey::Produce {
+                throttle = context.produce_throttle();
+            }
             handler::begin(context, request).await?
         } else {
             outbox.all_resolved().await;
-            let work = Box::pin(handler::answer(context, client, request));
+            let work = Box::pin(handler::answer(context, client, request, &memory));
             match select(work, Box::pin(stream.closed())).await {
                 Either::Left((answered, _)) => std::future::ready(answered?).boxed_local(),
                 Either::Right(_) => return Ok(()),
@@ -191,7 +195,7 @@ async fn read(
         };
         outbox.push(Outgoing {
             body: answer,
-            holds: (place, memory),
+            holds: (place, memory.into_inner()),
             asked,
         });
         hold_back(context, throttle).await;
@@ -245,7 +249,7 @@ async fn receive_frame(
 }
 
 /// A request's memory, and its part in what large ones may have of the whole.
-type Memory = (Grant, Option<Grant>);
+pub type Memory = (Grant, Option<Grant>);
 
 /// Lets a large frame's memory be planned before it is received. Large frames queue for their part
 /// first: senders that take minutes for theirs cannot keep the small ones waiting.

@@ -17,6 +17,7 @@ pub mod offsets;
 mod append;
 mod commit;
 mod expire;
+mod gather;
 mod load;
 mod manage;
 mod membership;
@@ -139,6 +140,9 @@ pub struct Coordinator {
     next_ticket: Cell<u64>,
     /// The connection that is being answered: it need not be woken for that.
     serving: Cell<Option<WatchKey>>,
+    /// Partitions that have gathered commits in this turn, and who writes them.
+    gathering: RefCell<Vec<Place>>,
+    has_gathered: Notify,
     /// Memory of all groups.
     bytes: Cell<usize>,
     /// Keeps clients that are refused from flooding the log.
@@ -167,6 +171,8 @@ impl Coordinator {
             parked: RefCell::default(),
             next_ticket: Cell::new(0),
             serving: Cell::new(None),
+            gathering: RefCell::default(),
+            has_gathered: Notify::new(),
             bytes: Cell::new(0),
             warnings: WarnLimiter::default(),
         })

@@ -3,7 +3,12 @@
 //! A handler gets narrow handles (the router, the control client, an image), never the shard. It
 //! answers with a whole response frame; what it cannot read closes the connection, as in Kafka.
 
-use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use spate_net::{
@@ -21,7 +26,7 @@ use spate_storage::{commit::Fence, space::Space, types::TopicId};
 use crate::{
     budget::{Budget, Grant},
     config::Config,
-    connection::{Client, Closed, PendingAnswer},
+    connection::{Client, Closed, Memory, PendingAnswer},
     handler::{fetch::FetchLimits, produce::Checker},
     logging::WarnLimiter,
     shard::{
@@ -172,27 +177,32 @@ impl Context {
 
 /// Whether requests of this kind overlap on one connection; all others run alone.
 pub fn overlaps(header: &RequestHeader) -> bool {
-    header.api.key == ApiKey::Produce
+    matches!(header.api.key, ApiKey::Produce | ApiKey::OffsetCommit)
 }
 
 /// Takes a request that overlaps with others: when this returns it has its place in every
 /// partition's order, and the answer comes from the future.
 pub async fn begin(context: &Rc<Context>, request: Request) -> Result<PendingAnswer, Closed> {
+    if request.header.api.key == ApiKey::OffsetCommit {
+        return offset_commit::begin(context, request).await;
+    }
     context.stats.produce_requests.add(1);
     produce::begin(context, request).await
 }
 
-/// Answers a request that runs alone.
+/// Answers a request that runs alone. One that has to wait for others and needs its frame no more
+/// gives its memory back before.
 pub async fn answer(
     context: &Rc<Context>,
     client: Client,
     request: Request,
+    memory: &Cell<Option<Memory>>,
 ) -> Result<Answered, Closed> {
     let Request { header, body, .. } = &request;
     let router = &context.router;
     let control = &context.control;
     match header.api.key {
-        ApiKey::Produce => unreachable!("produce requests overlap"),
+        ApiKey::Produce | ApiKey::OffsetCommit => unreachable!("these overlap"),
         ApiKey::Fetch => {
             context.stats.fetch_requests.add(1);
             fetch::answer(context, client, header, body).await
@@ -222,12 +232,11 @@ pub async fn answer(
                 &init_producer_id::answer(&asked, &context.producer_ids, control).await,
             )
         }
+        ApiKey::JoinGroup => join_group::answer(context, client, request, memory).await,
+        ApiKey::SyncGroup => sync_group::answer(context, client, request, memory).await,
         ApiKey::FindCoordinator
-        | ApiKey::JoinGroup
-        | ApiKey::SyncGroup
         | ApiKey::Heartbeat
         | ApiKey::LeaveGroup
-        | ApiKey::OffsetCommit
         | ApiKey::OffsetFetch
         | ApiKey::OffsetDelete
         | ApiKey::ListGroups
@@ -272,6 +281,11 @@ pub fn topic_id(id: KafkaUuid) -> TopicId {
 /// Storage's topic id as the wire's.
 pub fn kafka_uuid(id: TopicId) -> KafkaUuid {
     KafkaUuid::from_uuid(uuid::Uuid::from_bytes(id.0))
+}
+
+/// A text in memory of its own: a request's are slices of its frame, which may be large.
+pub fn detached(text: &KafkaString) -> KafkaString {
+    text.as_str().to_owned().into()
 }
 
 /// Text for a nullable field; the empty one is null.

@@ -228,6 +228,7 @@ impl Shard {
         let compacting = reactor::spawn(compacting);
         self.logs.groups().take_up(&self.logs.image());
         let _alarms = reactor::spawn(Rc::clone(self.logs.groups()).keep_time());
+        let _commits = reactor::spawn(Rc::clone(self.logs.groups()).write_commits());
         let _group_expiry = reactor::spawn(Rc::clone(self.logs.groups()).expire());
         let accept = |(socket, kind)| reactor::spawn(Rc::clone(&self).accept(socket, kind));
         let accepting: Vec<_> = listeners.into_iter().map(accept).collect();

@@ -294,3 +294,46 @@ def test_unused_offsets_expire(spate, topic):
         {"group": "kept", "protocol_type": "", "state": "Empty", "type": "classic"}])
     assert committed(served.address, "kept", topic, 0) == 5
 
+
+
+def commit_body(group, topic, offset):
+    partition = struct.pack(">iq", 0, offset) + wire.string("")
+    body = wire.string(group) + struct.pack(">i", -1) + wire.string("") + struct.pack(">q", -1)
+    return body + wire.array([wire.string(topic) + wire.array([partition])])
+
+
+@pytest.mark.everywhere
+def test_commits_sent_ahead_are_answered_in_order_and_the_last_survives_kill_9(spate, topic):
+    served = spate(shards=2, settings=AT_ONCE).start()
+    clients.create_topic(served.address, topic)
+    groups, count = [f"ahead-{each}" for each in range(5)], 200
+    with wire.Connection(served.endpoint) as connection:
+        connection.call(FIND_COORDINATOR, 0, wire.string(groups[0]))
+        sent = [connection.send(OFFSET_COMMIT, 2, commit_body(groups[each % 5], topic, each))
+                for each in range(count)]
+        for wanted in sent:
+            correlation, answer = connection.receive()
+            assert correlation == wanted
+            assert answer.data[-2:] == b"\0\0", answer.data
+    served.restart()
+    found = [committed(served.address, group, topic, 0) for group in groups]
+    assert found == [count - 5 + each for each in range(5)]
+
+
+def test_a_join_that_waits_gives_its_requests_memory_back(spate):
+    # The first member of a group waits for others.
+    served = spate(shards=1, settings={"group.initial.rebalance.delay.ms": 60_000}).start()
+    metadata = bytes(600_000)
+    body = wire.string("waiting") + struct.pack(">i", 60_000) + wire.string("")
+    body += wire.string("consumer")
+    body += wire.array([wire.string("range") + struct.pack(">i", len(metadata)) + metadata])
+
+    def counted(name):
+        row = re.search(rf"^{name} +(\d+)", served.statistics(), re.MULTILINE)
+        return int(row[1])
+
+    with wire.Connection(served.endpoint) as connection:
+        connection.call(FIND_COORDINATOR, 0, wire.string("waiting"))
+        connection.send(11, 0, body)
+        until("the group has the member", lambda: counted("group_bytes") > len(metadata))
+        until("the request's memory is free", lambda: counted("receive_bytes") < 100_000)

@@ -28,3 +28,5 @@ def test_the_judge_finds_what_is_missed_and_what_comes_twice(tmp_path):
     assert group_storm.judge(dead, written, []).is_good
     broken = [life("g", "10.0 0 0 9", "10.1 committed 0 10", troubles=[(12.0, 12.1)]), dead[1]]
     assert len(group_storm.judge(broken, written, []).unexplained) == 2, "it was committed"
+    away = [broken[0], life("h", "20.0 0 8 9", "20.1 lost", troubles=[(8.0, 26.0)])]
+    assert group_storm.judge(away, written, []).is_good, "it had them before it was paused"

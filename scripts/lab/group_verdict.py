@@ -3,7 +3,8 @@ every second reading have a reason?
 
 A record may come again if the member that read it first could not commit: it was killed, paused or
 given up by the group, or the broker was killed, between the two readings. Once a commit behind the
-record was acknowledged nothing is a reason any more."""
+record was acknowledged there is one reason left: whoever reads it again was away for so long that
+the group gave it up, and goes through what it had fetched before."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,7 +80,8 @@ def judge(lives: list[Life], written: dict[int, set[int]], kills: list[tuple[flo
                 continue
             twice += 1
             is_committed = offset < committed.get(reading.partition, 0)
-            if is_committed or not _has_reason(earlier, reading, kills):
+            was_open = not is_committed and _has_reason(earlier, reading, kills)
+            if not was_open and not _was_away(reading):
                 unexplained.append(_story(place, earlier, reading, is_committed))
     missed = [(partition, offset) for partition, offsets in written.items()
               for offset in sorted(offsets) if (partition, offset) not in first]
@@ -108,6 +110,10 @@ def _notes(lives: list[Life]) -> tuple[list[Reading], list[Commit]]:
 def _has_reason(earlier: Reading, later: Reading, kills: list[tuple[float, float]]) -> bool:
     return any(begin <= later.when + SLACK_S and end >= earlier.when - SLACK_S
                for begin, end in earlier.life.troubles + kills)
+
+
+def _was_away(reading: Reading) -> bool:
+    return any(begin <= reading.when <= end for begin, end in reading.life.troubles)
 
 
 def _story(place, earlier: Reading, later: Reading, is_committed: bool) -> str:

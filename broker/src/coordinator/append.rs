@@ -33,21 +33,10 @@ pub(super) struct Write {
 }
 
 impl Coordinator {
-    /// Puts records into the partition's log, in one batch.
-    pub(super) fn append(&self, place: &Place, records: &[LogRecord]) -> Write {
-        Write {
-            place: place.clone(),
-            turn: place.groups.begin(),
-            outcome: self.send(place, records),
-        }
-    }
-
-    fn send(&self, place: &Place, records: &[LogRecord]) -> Result<Pending, ErrorCode> {
-        let logs = self.logs.upgrade().ok_or(ErrorCode::NotCoordinator)?;
-        let image = logs.image();
-        let topic = image
-            .topic(OFFSETS_TOPIC)
-            .ok_or(ErrorCode::NotCoordinator)?;
+    /// Puts records into the partition's log, in one batch, behind all commits that were taken
+    /// before.
+    pub(super) fn append(self: &Rc<Self>, place: &Place, records: &[LogRecord]) -> Write {
+        self.write_gathered(place);
         let timestamp = wall_ms();
         let mut builder = BatchBuilder::new(self.settings.codec);
         for record in records {
@@ -58,6 +47,26 @@ impl Coordinator {
                 headers: &[],
             });
         }
+        self.write(place, &mut builder)
+    }
+
+    /// Puts the records of a builder into the partition's log.
+    pub(super) fn write(&self, place: &Place, builder: &mut BatchBuilder) -> Write {
+        Write {
+            place: place.clone(),
+            turn: place.groups.begin(),
+            outcome: self.send(place, builder),
+        }
+    }
+
+    fn send(&self, place: &Place, builder: &mut BatchBuilder) -> Result<Pending, ErrorCode> {
+        // The topic may have been deleted, and even made anew, since the records were accepted.
+        place.groups.check()?;
+        let logs = self.logs.upgrade().ok_or(ErrorCode::NotCoordinator)?;
+        let image = logs.image();
+        let topic = image
+            .topic(OFFSETS_TOPIC)
+            .ok_or(ErrorCode::NotCoordinator)?;
         let batch = match builder.finish(None) {
             Ok(Some(batch)) => batch,
             Ok(None) => return Ok(Pending::Ready(Answer::Append(Vec::new()))),

@@ -194,6 +194,9 @@ pub struct ClassicGroup {
     leader: Option<MemberId>,
     /// By id: any order that is the same on every run would do.
     members: BTreeMap<MemberId, Member>,
+    /// Memory of the members and, apart, of what they were assigned.
+    member_bytes: usize,
+    assignment_bytes: usize,
     /// Instance ids of static members.
     instances: HashMap<Rc<str>, MemberId>,
     /// Members that were given an id and have not come back with it.
@@ -235,6 +238,8 @@ impl ClassicGroup {
             protocol: None,
             leader: None,
             members: BTreeMap::new(),
+            member_bytes: 0,
+            assignment_bytes: 0,
             instances: HashMap::new(),
             pending_joins: BTreeSet::new(),
             pending_syncs: BTreeSet::new(),
@@ -451,6 +456,8 @@ impl ClassicGroup {
                 .insert(Rc::clone(instance), Rc::clone(&member.id));
         }
         self.joining += usize::from(member.awaiting_join.is_some());
+        self.member_bytes += member.bytes();
+        self.assignment_bytes += member.assignment.len();
         self.members.insert(Rc::clone(&member.id), member);
     }
 
@@ -475,6 +482,8 @@ impl ClassicGroup {
 
     fn take(&mut self, id: &str) -> Option<Member> {
         let member = self.members.remove(id)?;
+        self.member_bytes -= member.bytes();
+        self.assignment_bytes -= member.assignment.len();
         for protocol in &member.protocols {
             if let Some(count) = self.supporters.get_mut(&protocol.name) {
                 *count -= 1;

@@ -6,10 +6,9 @@ use spate_net::kafka::{KafkaString, error::ErrorCode};
 
 use super::{
     Coordinator, GroupId, GroupReply, OFFSETS_TOPIC, Place,
-    append::commit_error,
     classic::Action,
     group::Kind,
-    log::{Key, LogRecord, OffsetValue},
+    log::OffsetValue,
     message::{
         CommitAsk, CommitItem, FetchAsk, FetchTopic, FetchedOffset, FetchedTopic, GroupAnswer,
     },
@@ -22,15 +21,25 @@ const UNKNOWN_GROUP_FROM: i16 = 9;
 /// About what a new offset takes in memory.
 const OFFSET_BYTES: usize = 256;
 
+/// What a record takes beside its texts: numbers, times, the topic's id, and lengths.
+const RECORD_BYTES: usize = 80;
+
 /// How far a codec may make records smaller that repeat each other.
 const COMPRESSION_AT_BEST: usize = 16;
 
 /// What is written of one item.
-struct Accepted {
-    place: usize,
-    topic: String,
-    partition: i32,
-    value: OffsetValue,
+pub(super) struct Accepted {
+    pub(super) place: usize,
+    pub(super) topic: String,
+    pub(super) partition: i32,
+    pub(super) value: OffsetValue,
+}
+
+impl Accepted {
+    /// About what its record takes.
+    pub(super) fn bytes(&self, group_id: &str) -> usize {
+        RECORD_BYTES + group_id.len() + self.topic.len() + self.value.metadata.len()
+    }
 }
 
 impl Coordinator {
@@ -50,41 +59,8 @@ impl Coordinator {
         if accepted.is_empty() {
             return GroupReply::Ready(GroupAnswer::Committed(codes));
         }
-        let records: Vec<LogRecord> = accepted
-            .iter()
-            .map(|item| LogRecord {
-                key: Key::Offset {
-                    group: group_id.to_string(),
-                    topic: item.topic.clone(),
-                    partition: item.partition,
-                }
-                .encode(),
-                value: Some(item.value.encode()),
-            })
-            .collect();
-        let write = self.append(&place, &records);
-        let coordinator = Rc::clone(self);
-        GroupReply::Later(Box::pin(spawned(async move {
-            let settled = write.durable().await;
-            // Deleted and expired groups come back with an offset that was committed after.
-            let group_id = coordinator.ensure(&place, &group_id);
-            let outcome = settled.outcome.map_err(commit_error);
-            coordinator.with_group(&place, &group_id, |group| {
-                for item in accepted {
-                    let has_topic = group.offsets.end(&item.topic, item.partition);
-                    match outcome {
-                        // What is in the log goes at the next load: it names the deleted topic.
-                        Ok(()) if !has_topic => {
-                            codes[item.place] = ErrorCode::UnknownTopicOrPartition;
-                        }
-                        Ok(()) => group.offsets.set(&item.topic, item.partition, item.value),
-                        Err(code) => codes[item.place] = code,
-                    }
-                }
-            });
-            settled.end();
-            GroupAnswer::Committed(codes)
-        })))
+        let answer = self.gather(&place, &group_id, accepted, codes);
+        GroupReply::Later(Box::pin(answer))
     }
 
     /// Whether no compression would make the records fit into one batch. Each of them repeats the

@@ -132,12 +132,7 @@ impl Key {
                 group,
                 topic,
                 partition,
-            } => {
-                writer.i16(OFFSET_KEY);
-                writer.string(group);
-                writer.string(topic);
-                writer.i32(*partition);
-            }
+            } => write_offset_key(&mut writer, group, topic, *partition),
             Key::Group { group } => {
                 writer.i16(GROUP_KEY);
                 writer.string(group);
@@ -176,14 +171,53 @@ impl Key {
     }
 }
 
+/// The bytes of [`Key::Offset`], behind what the writer holds.
+fn write_offset_key(writer: &mut Writer, group: &str, topic: &str, partition: i32) {
+    writer.i16(OFFSET_KEY);
+    writer.string(group);
+    writer.string(topic);
+    writer.i32(partition);
+}
+
+/// Encodes one offset after the other, in memory that it uses again.
+#[derive(Debug, Default)]
+pub struct OffsetWriter {
+    key: BytesMut,
+    value: BytesMut,
+}
+
+impl OffsetWriter {
+    /// Key and value of an offset.
+    pub fn encode(
+        &mut self,
+        group: &str,
+        topic: &str,
+        partition: i32,
+        value: &OffsetValue,
+    ) -> (&[u8], &[u8]) {
+        self.key.clear();
+        let mut key = Writer::new(std::mem::take(&mut self.key), false);
+        write_offset_key(&mut key, group, topic, partition);
+        self.key = key.buffer;
+        self.value.clear();
+        self.value = value.write(std::mem::take(&mut self.value));
+        (&self.key, &self.value)
+    }
+}
+
 impl OffsetValue {
     /// The value's bytes.
-    pub fn encode(&self) -> Bytes {
+    #[cfg(test)]
+    fn encode(&self) -> Bytes {
+        self.write(BytesMut::new()).freeze()
+    }
+
+    fn write(&self, buffer: BytesMut) -> BytesMut {
         let version = match self.expire_ms {
             Some(_) => OFFSET_VALUE_WITH_EXPIRY,
             None => OFFSET_VALUE,
         };
-        let mut writer = Writer::new(BytesMut::new(), version >= FLEXIBLE_FROM);
+        let mut writer = Writer::new(buffer, version >= FLEXIBLE_FROM);
         writer.i16(version);
         writer.i64(self.offset);
         if version >= 3 {
@@ -197,7 +231,7 @@ impl OffsetValue {
         let id = |id| (TOPIC_ID_TAG, tagged_content(|w| w.uuid(kafka_uuid(id))));
         let tagged: Vec<_> = self.topic_id.map(id).into_iter().collect();
         writer.tagged_fields(&tagged);
-        writer.buffer.freeze()
+        writer.buffer
     }
 
     /// Reads a value.
@@ -392,6 +426,31 @@ mod tests {
         }
         assert_eq!(Key::decode(&[0, 3, 9]).expect("left alone"), Key::Other(3));
         assert!(Key::decode(&[0, 2, 0, 9]).is_err());
+    }
+
+    #[test]
+    fn memory_that_is_used_again_gives_the_same_bytes() {
+        let (mut writer, mut value) = (
+            OffsetWriter::default(),
+            OffsetValue {
+                offset: 5,
+                leader_epoch: 3,
+                metadata: "a longer note".into(),
+                commit_ms: 10,
+                expire_ms: None,
+                topic_id: Some(TopicId([7; 16])),
+            },
+        );
+        for (group, metadata) in [("a long name", "a longer note"), ("g", "")] {
+            value.metadata = metadata.into();
+            let key = Key::Offset {
+                group: group.into(),
+                topic: "t".into(),
+                partition: 1,
+            };
+            let encoded = writer.encode(group, "t", 1, &value);
+            assert_eq!(encoded, (&key.encode()[..], &value.encode()[..]));
+        }
     }
 
     #[test]

@@ -144,7 +144,7 @@ impl Coordinator {
     }
 
     /// Writes tombstones; the last batch is durable when all are, since they are in order.
-    pub(super) fn tombstones(&self, place: &Place, keys: &[Key]) -> Write {
+    pub(super) fn tombstones(self: &Rc<Self>, place: &Place, keys: &[Key]) -> Write {
         let mut parts = keys.chunks(TOMBSTONES_PER_BATCH).peekable();
         loop {
             let part = parts.next().unwrap_or_default();

@@ -4,12 +4,14 @@
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
+    future::poll_fn,
     rc::Rc,
+    task::{Poll, Waker},
 };
 
-use spate_net::{kafka::error::ErrorCode, reactor::Notify};
+use spate_net::kafka::error::ErrorCode;
 
-use super::group::Group;
+use super::{gather::Gathered, group::Group};
 
 /// A group's id.
 pub type GroupId = Rc<str>;
@@ -23,7 +25,10 @@ pub struct Groups {
     begun: Cell<u64>,
     /// Writes that have taken effect.
     settled: Cell<u64>,
-    has_settled: Notify,
+    /// Who waits for which turn: each is woken once, by the one before it.
+    waiting: RefCell<HashMap<u64, Waker>>,
+    /// Commits that go into the log at the end of the shard's turn.
+    gathered: RefCell<Gathered>,
 }
 
 /// Whether the groups are known.
@@ -76,18 +81,56 @@ impl Groups {
 
     /// Waits until every write before this one has taken effect.
     pub async fn reach(&self, turn: &Turn) {
-        while self.settled.get() != turn.0 {
-            self.has_settled.notified().await;
-        }
+        poll_fn(|context| {
+            if self.settled.get() == turn.0 {
+                return Poll::Ready(());
+            }
+            let waker = context.waker().clone();
+            self.waiting.borrow_mut().insert(turn.0, waker);
+            Poll::Pending
+        })
+        .await;
     }
 
     /// The write has taken effect.
     pub fn settle(&self, turn: Turn) {
         assert_eq!(self.settled.get(), turn.0, "writes settle in their order");
-        self.settled.set(turn.0 + 1);
-        self.has_settled.notify_all();
+        let next = turn.0 + 1;
+        self.settled.set(next);
+        let waker = self.waiting.borrow_mut().remove(&next);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Commits that wait for the end of the turn. Not to be held over an await.
+    pub(super) fn gathered(&self) -> &RefCell<Gathered> {
+        &self.gathered
     }
 }
 
 /// A write's place in the order.
 pub struct Turn(u64);
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn writes_take_effect_in_the_order_of_the_log_whichever_is_durable_first() {
+        let groups = Groups::default();
+        let (first, second, third) = (groups.begin(), groups.begin(), groups.begin());
+        assert!(groups.reach(&third).now_or_never().is_none());
+        assert!(groups.reach(&second).now_or_never().is_none());
+        assert!(groups.reach(&first).now_or_never().is_some());
+        groups.settle(first);
+        assert!(groups.reach(&third).now_or_never().is_none());
+        assert!(groups.reach(&second).now_or_never().is_some());
+        groups.settle(second);
+        assert!(groups.reach(&third).now_or_never().is_some());
+        groups.settle(third);
+        assert!(groups.waiting.borrow().is_empty(), "nobody is left waiting");
+    }
+}

@@ -1,13 +1,13 @@
 //! The way from a group's id to its coordinator and back: what all group APIs share.
 
-use std::{collections::HashMap, pin::pin, rc::Rc};
+use std::{cell::Cell, collections::HashMap, pin::pin, rc::Rc};
 
 use futures_util::future::{Either, join_all, select};
 use spate_net::kafka::{KafkaString, error::ErrorCode};
 use spate_storage::types::{ShardId, TopicPartition};
 
 use crate::{
-    connection::Client,
+    connection::{Client, Memory},
     control::message::{ControlReply, ControlRequest, InternalTopic, Refusal},
     coordinator::{
         OFFSETS_TOPIC,
@@ -111,7 +111,8 @@ pub async fn ask_all<I>(
 }
 
 /// Asks what may have to wait for other members: the coordinator wakes the connection when the
-/// answer can be collected.
+/// answer can be collected. Before a wait the request's memory is given back: the coordinator has
+/// copied what it keeps, and charges it by itself.
 ///
 /// # Errors
 /// 16 if there is no coordinator, 15 if the shard ends before there is an answer.
@@ -120,6 +121,7 @@ pub async fn ask_and_wait(
     client: Client,
     group_id: &str,
     make: impl FnOnce(WatchKey) -> GroupAsk,
+    memory: &Cell<Option<Memory>>,
 ) -> Result<GroupAnswer, ErrorCode> {
     let router = &context.router;
     let owner = router.owner(partition(router, group_id)?);
@@ -127,6 +129,7 @@ pub async fn ask_and_wait(
     let fired = router.listen(key);
     let mut answer = ask_shard(router, owner, make(key)).await;
     while matches!(answer, GroupAnswer::Parked) {
+        drop(memory.take());
         let (woken, stopping) = (pin!(fired.notified()), pin!(context.stopping.wait()));
         match select(woken, stopping).await {
             Either::Left(_) => {

@@ -1,4 +1,4 @@
-//! The requests about groups: which handler answers which.
+//! The requests about groups that wait for nobody: which handler answers which.
 
 use std::rc::Rc;
 
@@ -8,12 +8,11 @@ use crate::{
     connection::{Client, Closed},
     handler::{
         Answered, Context, decode, delete_groups, describe_groups, find_coordinator, heartbeat,
-        join_group, leave_group, list_groups, offset_commit, offset_delete, offset_fetch, reply,
-        sync_group, unreadable,
+        leave_group, list_groups, offset_delete, offset_fetch, reply, unreadable,
     },
 };
 
-/// Answers a request about groups.
+/// Answers.
 pub async fn answer(
     context: &Rc<Context>,
     client: Client,
@@ -28,16 +27,6 @@ pub async fn answer(
             let found = find_coordinator::answer(version, &asked, router, control, client.listener);
             reply(header, &found.await)
         }
-        ApiKey::JoinGroup => {
-            let asked = decode(header, body)?;
-            let joined = join_group::answer(context, client, header, asked);
-            reply(header, &joined.await)
-        }
-        ApiKey::SyncGroup => {
-            let asked = decode(header, body)?;
-            let synced = sync_group::answer(context, client, version, asked);
-            reply(header, &synced.await)
-        }
         ApiKey::Heartbeat => {
             let asked = decode(header, body)?;
             reply(header, &heartbeat::answer(asked, router).await)
@@ -45,10 +34,6 @@ pub async fn answer(
         ApiKey::LeaveGroup => {
             let asked = decode(header, body)?;
             reply(header, &leave_group::answer(version, asked, router).await)
-        }
-        ApiKey::OffsetCommit => {
-            let asked = decode(header, body)?;
-            reply(header, &offset_commit::answer(version, asked, router).await)
         }
         ApiKey::OffsetFetch => {
             let asked = decode(header, body)?;

@@ -1,19 +1,19 @@
 //! JoinGroup: answered when the group's joining phase is over, which may take minutes. Meanwhile
-//! the connection's other requests wait, as in Kafka.
+//! the connection's other requests wait, as in Kafka; the request's memory does not.
 
-use std::rc::Rc;
+use std::{cell::Cell, rc::Rc};
 
 use spate_net::kafka::{
     KafkaString,
     api::join_group::{JoinGroupRequest, JoinGroupResponse},
     error::ErrorCode,
-    header::RequestHeader,
+    header::Request,
 };
 
 use crate::{
-    connection::Client,
+    connection::{Client, Closed, Memory},
     coordinator::message::{GroupAnswer, GroupAsk, JoinAsk},
-    handler::{Context, coordinate},
+    handler::{Answered, Context, coordinate, decode, detached, reply},
 };
 
 /// The first version that has the protocol's type, and in which its name may be null.
@@ -23,10 +23,16 @@ const PROTOCOL_TYPE_FROM: i16 = 7;
 pub async fn answer(
     context: &Rc<Context>,
     client: Client,
-    header: &RequestHeader,
-    asked: JoinGroupRequest,
-) -> JoinGroupResponse {
-    let (group_id, member_id) = (asked.group_id.clone(), asked.member_id.clone());
+    request: Request,
+    memory: &Cell<Option<Memory>>,
+) -> Result<Answered, Closed> {
+    let Request {
+        mut header, body, ..
+    } = request;
+    let asked: JoinGroupRequest = decode(&header, &body)?;
+    drop(body);
+    header.client_id = header.client_id.as_ref().map(detached);
+    let (group_id, member_id) = (detached(&asked.group_id), detached(&asked.member_id));
     let client_id = header.client_id.as_ref().map_or("", KafkaString::as_str);
     let make = |key| {
         GroupAsk::Join(Box::new(JoinAsk {
@@ -37,7 +43,7 @@ pub async fn answer(
             asked,
         }))
     };
-    let answer = coordinate::ask_and_wait(context, client, group_id.as_str(), make).await;
+    let answer = coordinate::ask_and_wait(context, client, group_id.as_str(), make, memory).await;
     let refused = |code: ErrorCode| {
         JoinGroupResponse::default()
             .with_member_id(member_id)
@@ -52,5 +58,5 @@ pub async fn answer(
         answer.protocol_type = None;
         answer.protocol_name.get_or_insert_default();
     }
-    answer
+    reply(&header, &answer)
 }

@@ -1,4 +1,7 @@
-//! OffsetCommit: how far a group has come. Answered when the offsets are durable.
+//! OffsetCommit: how far a group has come. Answered when the offsets are durable; the next request
+//! of the connection may be taken before that, if it is one that overlaps too.
+
+use std::rc::Rc;
 
 use spate_net::kafka::{
     api::{
@@ -9,29 +12,32 @@ use spate_net::kafka::{
         },
     },
     error::ErrorCode,
+    header::{Request, RequestHeader},
 };
 
 use crate::{
+    connection::{Closed, PendingAnswer},
     coordinator::message::{CommitAsk, CommitItem, GroupAnswer, GroupAsk},
-    handler::{coordinate, locate},
+    handler::{Answered, Context, coordinate, decode, locate, reply},
     image::{Image, TopicImage},
-    shard::route::Router,
+    shard::message::{Answer, Ask},
 };
 
 /// The first version that names topics by id.
 const IDS_FROM: i16 = 10;
 
-/// Answers partition by partition, in the order of the request.
-pub async fn answer(
-    version: i16,
-    asked: OffsetCommitRequest,
-    router: &Router,
-) -> OffsetCommitResponse {
+/// Gives the offsets to the group's coordinator; the future answers partition by partition, in the
+/// order of the request.
+pub async fn begin(context: &Rc<Context>, request: Request) -> Result<PendingAnswer, Closed> {
+    let Request { header, body, .. } = request;
+    let asked: OffsetCommitRequest = decode(&header, &body)?;
+    drop(body);
+    let router = &context.router;
     let image = router.image();
     let (mut items, mut places) = (Vec::new(), Vec::new());
     let mut codes = Vec::new();
     for topic in &asked.topics {
-        let known = topic_of(&image, topic, version);
+        let known = topic_of(&image, topic, header.version);
         for partition in &topic.partitions {
             codes.push(match known.and_then(|topic| item(topic, partition)) {
                 Err(code) => code,
@@ -43,27 +49,42 @@ pub async fn answer(
             });
         }
     }
-    let ask = CommitAsk {
-        version,
+    let committing = match coordinate::partition(router, asked.group_id.as_str()) {
+        _ if items.is_empty() => None,
+        Ok(coordinator) => {
+            let ask = Ask::Group(GroupAsk::Commit(Box::new(ask(&header, &asked, items))));
+            Some(router.send(router.owner(coordinator), ask).await)
+        }
+        Err(code) => {
+            places.iter().for_each(|place| codes[*place] = code);
+            None
+        }
+    };
+    Ok(Box::pin(async move {
+        if let Some(committing) = committing {
+            let committed = match committing.await {
+                Answer::Group(GroupAnswer::Committed(committed)) => committed,
+                _ => vec![ErrorCode::UnknownServerError; places.len()],
+            };
+            for (place, code) in places.into_iter().zip(committed) {
+                codes[place] = code;
+            }
+        }
+        let told = reply(&header, &told(asked, codes));
+        told.unwrap_or_else(|closed| Answered::Close(closed.to_string()))
+    }))
+}
+
+fn ask(header: &RequestHeader, asked: &OffsetCommitRequest, items: Vec<CommitItem>) -> CommitAsk {
+    CommitAsk {
+        version: header.version,
         group_id: asked.group_id.clone(),
         member_id: asked.member_id.clone(),
         instance_id: asked.group_instance_id.clone(),
         generation: asked.generation_id_or_member_epoch,
         retention_ms: asked.retention_time_ms,
         items,
-    };
-    if !places.is_empty() {
-        let ask = GroupAsk::Commit(Box::new(ask));
-        let committed = match coordinate::ask(router, asked.group_id.as_str(), ask).await {
-            Ok(GroupAnswer::Committed(committed)) => committed,
-            Ok(_) => vec![ErrorCode::UnknownServerError; places.len()],
-            Err(code) => vec![code; places.len()],
-        };
-        for (place, code) in places.into_iter().zip(committed) {
-            codes[place] = code;
-        }
     }
-    told(asked, codes)
 }
 
 fn topic_of<'a>(

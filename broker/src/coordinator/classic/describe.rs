@@ -40,15 +40,14 @@ impl ClassicGroup {
 
     /// Memory of what the members have.
     pub fn assignment_bytes(&self) -> usize {
-        let members = self.members.values();
-        members.map(|member| member.assignment.len()).sum()
+        self.assignment_bytes
     }
 
     /// Memory that it takes.
     pub fn bytes(&self) -> usize {
         let pending = self.pending_joins.iter().map(|id| id.len() + 64);
         let topics = self.topics.iter().flatten().map(|topic| topic.len() + 48);
-        let members = self.members.values().map(Member::bytes);
-        members.sum::<usize>() + pending.sum::<usize>() + topics.sum::<usize>()
+        let members = self.member_bytes + self.assignment_bytes;
+        members + pending.sum::<usize>() + topics.sum::<usize>()
     }
 }

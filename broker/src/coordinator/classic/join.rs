@@ -226,9 +226,10 @@ impl ClassicGroup {
         let Some(before) = self.rename(old_id, &new_id, actions) else {
             return;
         };
-        if let Some(member) = self.members.get_mut(&new_id) {
+        if let Some(mut member) = self.take(&new_id) {
             member.client_id = Rc::clone(&join.client_id);
             member.client_host = Rc::clone(&join.client_host);
+            self.insert(member);
         }
         self.change(&new_id, Some(join.ticket), &join.asked, actions);
         if let Some(member) = self.members.get(&new_id) {

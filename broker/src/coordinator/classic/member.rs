@@ -147,14 +147,13 @@ impl Member {
             .sum()
     }
 
-    /// Memory that it takes.
+    /// Memory that it takes, its assignment apart.
     pub fn bytes(&self) -> usize {
         MEMBER_OVERHEAD_BYTES
             + self.id.len()
             + self.instance.as_ref().map_or(0, |id| id.len())
             + self.client_id.len()
             + self.client_host.len()
-            + self.assignment.len()
             + self.protocol_bytes()
     }
 }

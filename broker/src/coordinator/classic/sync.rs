@@ -134,6 +134,8 @@ impl ClassicGroup {
             let Some(member) = self.members.get_mut(&id) else {
                 continue;
             };
+            self.assignment_bytes -= member.assignment.len();
+            self.assignment_bytes += assignment.len();
             member.assignment = assignment;
             if let Some(ticket) = member.awaiting_sync.take() {
                 actions.push(Action::Synced(ticket, answer));
@@ -144,6 +146,7 @@ impl ClassicGroup {
 
     /// Takes the assignments back; who waits for one gets the error.
     pub(super) fn send_back(&mut self, code: ErrorCode, actions: &mut Vec<Action>) {
+        self.assignment_bytes = 0;
         for member in self.members.values_mut() {
             member.assignment = Bytes::new();
             if let Some(ticket) = member.awaiting_sync.take() {
