@@ -6,6 +6,7 @@ mod compare;
 mod connection;
 mod consumer;
 mod floor;
+mod groups;
 mod histogram;
 mod machine;
 mod probe;
@@ -28,6 +29,7 @@ use clap::{Parser, Subcommand};
 
 use crate::compare::CompareOptions;
 use crate::floor::FloorOptions;
+use crate::groups::GroupsOptions;
 use crate::probe::ProbeOptions;
 use crate::run::Target;
 use crate::scenario::Scenario;
@@ -64,6 +66,8 @@ enum Command {
     Floor(FloorOptions),
     /// Measure what this machine gives at best: durable writes, loopback, timers, the floor
     Probe(ProbeOptions),
+    /// Measure consumer groups: commits per second, time to rebalance
+    Groups(GroupsOptions),
 }
 
 fn main() -> ExitCode {
@@ -87,6 +91,9 @@ fn main() -> ExitCode {
         })
         .map_err(Into::into),
         Command::Probe(options) => probe_machine(&options),
+        Command::Groups(options) => groups::run(&options)
+            .map(|report| print(&report))
+            .map_err(Into::into),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
