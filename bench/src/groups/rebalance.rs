@@ -94,19 +94,18 @@ async fn form(
             member.enter(topic, partitions).await?;
             generations.borrow_mut()[place] = member.generation;
             while member.is_settled().await? {
-                let all = generations.borrow();
-                if all
-                    .iter()
-                    .all(|generation| *generation == member.generation)
-                {
+                if is_everywhere(&generations.borrow(), member.generation) {
                     return Ok(());
                 }
-                drop(all);
                 sleep(HEARTBEAT_INTERVAL).await;
             }
         }
     })
     .await
+}
+
+fn is_everywhere(generations: &[i32], wanted: i32) -> bool {
+    generations.iter().all(|generation| *generation == wanted)
 }
 
 /// Lets all join and take their parts; returns when the last has.
