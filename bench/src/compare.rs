@@ -3,17 +3,23 @@
 
 mod case;
 mod table;
+mod verdict;
 
 use std::io::{self, Write};
 use std::num::NonZeroU64;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use self::case::{Case, Fixture, Lasting};
+pub use self::verdict::{Said, Verdict};
+use crate::machine::Machine;
+use crate::report::describe;
 use crate::report::number::time;
+use crate::result::{ResultError, RunResult};
 use crate::run::{Outcome, Target, run};
 use crate::scenario::{BadValue, Scenario, parse_duration, parse_key_value};
 
@@ -55,6 +61,9 @@ pub struct CompareOptions {
     /// Print all results as JSON instead of the table
     #[arg(long)]
     pub json: bool,
+    /// Write the JSON to this file too, for `spate-bench report`
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
 }
 
 /// A broker to be compared.
@@ -74,10 +83,10 @@ impl FromStr for Contender {
     fn from_str(text: &str) -> Result<Contender, BadValue> {
         let (name, rest) = parse_key_value(text)?;
         let mut parts = rest.split(',');
-        let address = parts.next().unwrap_or_default().to_owned();
+        let address = parts.next().unwrap_or_default();
         let mut contender = Contender {
             name,
-            target: Target { address, pid: None },
+            target: Target::at(address),
             topic_configs: Vec::new(),
         };
         for part in parts {
@@ -91,7 +100,7 @@ impl FromStr for Contender {
 }
 
 /// One measured round of a case on a broker.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct Round {
     /// The case's number.
     pub case: usize,
@@ -101,6 +110,65 @@ pub struct Round {
     pub round: usize,
     /// What came of it.
     pub outcome: Outcome,
+}
+
+/// What the JSON says it is.
+pub const FORMAT: &str = "spate-bench comparison 1";
+
+/// A comparison as JSON.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Compared {
+    /// [`FORMAT`].
+    pub format: String,
+    /// Where the driver ran.
+    pub machine: Machine,
+    /// The command line.
+    pub command: Vec<String>,
+    /// The cases.
+    pub cases: Vec<CaseCompared>,
+    /// All rounds of all cases.
+    pub rounds: Vec<RoundCompared>,
+}
+
+/// A case of a comparison.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct CaseCompared {
+    /// Its number.
+    pub number: usize,
+    /// What was asked.
+    pub question: String,
+    /// How, in a line.
+    pub load: String,
+    /// The table's head: the brokers, and a ratio behind all but the first.
+    pub head: Vec<String>,
+    /// The table.
+    pub rows: Vec<Vec<String>>,
+    /// What the rounds allow to say.
+    pub verdicts: Vec<Verdicts>,
+}
+
+/// The first broker beside another.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Verdicts {
+    /// The first.
+    pub first: String,
+    /// The other.
+    pub other: String,
+    /// Number by number.
+    pub numbers: Vec<Verdict>,
+}
+
+/// A round as JSON.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RoundCompared {
+    /// The case's number.
+    pub case: usize,
+    /// The broker's name.
+    pub broker: String,
+    /// The round, from 0.
+    pub round: usize,
+    /// What came of it.
+    pub outcome: RunResult,
 }
 
 /// Runs the whole comparison and prints it. A broker that fails leaves gaps in the table; the
@@ -124,28 +192,98 @@ pub fn compare(options: &CompareOptions) -> Result<(), CompareError> {
         fixture.remove();
     }
     let (rounds, failures) = (comparison.rounds, comparison.failures);
-    let mut out = io::stdout().lock();
-    // A reader that went away has seen what it wanted.
-    let _ = if options.json {
-        serde_json::to_writer_pretty(&mut out, &rounds).map_err(io::Error::from)
-    } else {
-        out.write_all(table::text(options, &cases, &rounds).as_bytes())
-    };
+    publish(options, &cases, &rounds)?;
     match failures.len() {
         0 => Ok(()),
-        count => Err(CompareError {
+        count => Err(CompareError::Gaps {
             count,
             text: failures.join("\n  "),
         }),
     }
 }
 
-/// Rounds that did not take place.
+/// Prints the table, or the JSON, and writes the file.
+fn publish(options: &CompareOptions, cases: &[Case], rounds: &[Round]) -> Result<(), CompareError> {
+    let mut out = io::stdout().lock();
+    if options.json || options.out.is_some() {
+        let json = serde_json::to_string_pretty(&compared(options, cases, rounds)?)? + "\n";
+        if let Some(path) = &options.out {
+            std::fs::write(path, &json).map_err(|source| CompareError::File {
+                path: path.clone(),
+                source,
+            })?;
+        }
+        if options.json {
+            // A reader that went away has seen what it wanted.
+            let _ = out.write_all(json.as_bytes());
+            return Ok(());
+        }
+    }
+    let _ = out.write_all(table::text(options, cases, rounds).as_bytes());
+    Ok(())
+}
+
+fn compared(
+    options: &CompareOptions,
+    cases: &[Case],
+    rounds: &[Round],
+) -> Result<Compared, ResultError> {
+    let case = |case: &Case| {
+        let of_case: Vec<&Round> = rounds
+            .iter()
+            .filter(|one| one.case == case.number)
+            .collect();
+        CaseCompared {
+            number: case.number,
+            question: case.question.clone(),
+            load: describe(&case.scenario),
+            head: table::head(options),
+            rows: table::rows(options, case, &of_case),
+            verdicts: table::verdicts(options, case, &of_case),
+        }
+    };
+    let round = |one: &Round| -> Result<RoundCompared, ResultError> {
+        Ok(RoundCompared {
+            case: one.case,
+            broker: one.broker.clone(),
+            round: one.round,
+            outcome: RunResult::new(&one.outcome, &one.broker)?,
+        })
+    };
+    Ok(Compared {
+        format: FORMAT.to_owned(),
+        machine: Machine::here(),
+        command: std::env::args().collect(),
+        cases: cases.iter().map(case).collect(),
+        rounds: rounds.iter().map(round).collect::<Result<_, _>>()?,
+    })
+}
+
+/// Why a comparison is not whole.
 #[derive(Debug, thiserror::Error)]
-#[error("the table has gaps, {count} runs failed:\n  {text}")]
-pub struct CompareError {
-    count: usize,
-    text: String,
+pub enum CompareError {
+    /// Rounds that did not take place.
+    #[error("the table has gaps, {count} runs failed:\n  {text}")]
+    Gaps {
+        /// How many.
+        count: usize,
+        /// Why.
+        text: String,
+    },
+    /// The results as JSON.
+    #[error(transparent)]
+    Result(#[from] ResultError),
+    /// JSON of our own making.
+    #[error("the comparison cannot be written as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    /// The file.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
 }
 
 /// A comparison under way.

@@ -2,18 +2,23 @@
 //! the reactor and the wire format and nothing of the broker's insides.
 
 mod answer;
+mod command;
 mod compare;
 mod connection;
 mod consumer;
 mod floor;
 mod groups;
 mod histogram;
+mod limit;
+mod live;
 mod machine;
 mod probe;
 mod process;
 mod producer;
 mod report;
+mod result;
 mod run;
+mod saturate;
 mod scenario;
 mod schedule;
 mod tally;
@@ -22,23 +27,44 @@ mod timeline;
 mod topic;
 mod verify;
 
+use std::error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::command::RunOptions;
 use crate::compare::CompareOptions;
 use crate::floor::FloorOptions;
 use crate::groups::GroupsOptions;
 use crate::probe::ProbeOptions;
-use crate::run::Target;
-use crate::scenario::Scenario;
+use crate::report::page::{self, ReportOptions};
+use crate::saturate::SaturateOptions;
+
+const EXAMPLES: &str = "\
+Examples:
+  Latency of single records at a steady rate, with a limit for CI (exit code 3):
+    spate-bench run --rate 5000 --producers 16 --duration 30s --fail-if 'p99 > 5ms'
+  Produce and consume, verify every record, keep the result:
+    spate-bench run --rate 20000 --producers 8 --consumers 2 --partitions 8 --out results
+  How fast can it go while p99 stays under 10 ms?
+    spate-bench saturate --producers 64 --partitions 8 --duration 5s --bound 10ms
+  Two brokers on this machine, interleaved, each with its process:
+    spate-bench compare --broker spate=127.0.0.1:9092,PID --broker kafka=127.0.0.1:9192,PID
+  One broker, two settings of its topics:
+    spate-bench compare --broker lazy=HOST:9092 --broker flushed=HOST:9092,flush.messages=1
+  What can any broker reach on this disk?
+    spate-bench probe --dir /var/lib/spate --json > probe.json
+  All of it as a page to look at:
+    spate-bench report results probe.json -o report.html
+  Several load machines, one result:
+    spate-bench report --merge machine-a.hlog machine-b.hlog -o report.html";
 
 /// A load driver for brokers that speak Kafka's protocol.
 ///
 /// Latency counts from the time a record was meant to be sent, also while the broker stalls.
 #[derive(Parser)]
-#[command(version, max_term_width = 100)]
+#[command(version, max_term_width = 100, after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -47,85 +73,57 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Produce to and fetch from one broker, and report
-    Run {
-        /// Broker, as HOST:PORT
-        #[arg(long, default_value = "127.0.0.1:9092")]
-        broker: String,
-        /// The broker's process on this machine: its CPU and memory are measured
-        #[arg(long)]
-        broker_pid: Option<u32>,
-        /// Print JSON instead of the report
-        #[arg(long)]
-        json: bool,
-        #[command(flatten)]
-        scenario: Box<Scenario>,
-    },
+    Run(Box<RunOptions>),
     /// Run the same cases on several brokers, interleaved, and print medians side by side
     Compare(CompareOptions),
-    /// Serve the least that a durable broker can do: what it takes is the machine's own floor
-    Floor(FloorOptions),
+    /// Search the highest rate at which a percentile of the latency stays under a bound
+    Saturate(SaturateOptions),
+    /// Make one HTML page of results, with charts
+    Report(ReportOptions),
     /// Measure what this machine gives at best: durable writes, loopback, timers, the floor
     Probe(ProbeOptions),
     /// Measure consumer groups: commits per second, time to rebalance
     Groups(GroupsOptions),
+    /// Serve the least that a durable broker can do: what it takes is the machine's own floor
+    Floor(FloorOptions),
 }
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
-        Command::Run {
-            broker,
-            broker_pid,
-            json,
-            scenario,
-        } => run_one(
-            &Target {
-                address: broker,
-                pid: broker_pid,
-            },
-            &scenario,
-            json,
-        ),
-        Command::Compare(options) => compare::compare(&options).map_err(Into::into),
-        Command::Floor(options) => floor::serve(&options, |address| {
-            print(&format!("ready {address}\n"));
-        })
-        .map_err(Into::into),
-        Command::Probe(options) => probe_machine(&options),
-        Command::Groups(options) => groups::run(&options)
-            .map(|report| print(&report))
-            .map_err(Into::into),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
+    match obey(Cli::parse().command) {
+        Ok(code) => code,
         Err(error) => {
-            let _ = writeln!(io::stderr(), "spate-bench: {error}");
+            tell(&error.to_string());
             ExitCode::FAILURE
         }
     }
 }
 
-fn run_one(
-    target: &Target,
-    scenario: &Scenario,
-    json: bool,
-) -> Result<(), Box<dyn std::error::Error>> {
-    let outcome = run::run(target, scenario)?;
-    if json {
-        print(&(serde_json::to_string_pretty(&outcome)? + "\n"));
-    } else {
-        print(&report::text(&outcome));
+fn obey(command: Command) -> Result<ExitCode, Box<dyn Error>> {
+    match command {
+        Command::Run(options) => return command::run_one(&options),
+        Command::Compare(options) => compare::compare(&options)?,
+        Command::Saturate(options) => saturate_broker(&options)?,
+        Command::Report(options) => page::report(&options)?,
+        Command::Probe(options) => probe_machine(&options)?,
+        Command::Groups(options) => print(&groups::run(&options)?),
+        Command::Floor(options) => floor::serve(&options, |address| {
+            print(&format!("ready {address}\n"));
+        })?,
     }
-    let verified = outcome
-        .consumed
-        .is_none_or(|consumed| consumed.verification.is_clean());
-    if verified {
-        Ok(())
-    } else {
-        Err("verification failed: see the report".into())
-    }
+    Ok(ExitCode::SUCCESS)
 }
 
-fn probe_machine(options: &ProbeOptions) -> Result<(), Box<dyn std::error::Error>> {
+fn saturate_broker(options: &SaturateOptions) -> Result<(), Box<dyn Error>> {
+    let found = saturate::saturate(options)?;
+    if options.json {
+        print(&(serde_json::to_string_pretty(&found)? + "\n"));
+    } else {
+        print(&saturate::text(&found));
+    }
+    Ok(())
+}
+
+fn probe_machine(options: &ProbeOptions) -> Result<(), Box<dyn Error>> {
     let probe = probe::probe(options)?;
     if options.json {
         print(&(serde_json::to_string_pretty(&probe)? + "\n"));
@@ -139,4 +137,9 @@ fn probe_machine(options: &ProbeOptions) -> Result<(), Box<dyn std::error::Error
 fn print(text: &str) {
     let mut out = io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// To standard error: what is no result.
+fn tell(text: &str) {
+    let _ = writeln!(io::stderr(), "spate-bench: {text}");
 }

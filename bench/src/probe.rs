@@ -25,6 +25,9 @@ use crate::machine::Machine;
 use crate::run::RunError;
 use crate::scenario::parse_duration;
 
+/// What the JSON says it is.
+pub const FORMAT: &str = "spate-bench probe 1";
+
 /// What to probe.
 #[derive(Clone, Debug, Args)]
 pub struct ProbeOptions {
@@ -104,6 +107,8 @@ impl ProbeError {
 /// What the probe found; parts that were not asked for are missing.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Probe {
+    /// [`FORMAT`].
+    pub format: String,
     /// Which machine.
     pub machine: Machine,
     /// Where the file was.
@@ -126,6 +131,7 @@ pub struct Probe {
 pub fn probe(options: &ProbeOptions) -> Result<Probe, ProbeError> {
     let wanted = |part| options.only.is_empty() || options.only.contains(&part);
     let mut probe = Probe {
+        format: FORMAT.to_owned(),
         machine: Machine::here(),
         file: options.dir.join(disk::FILE_NAME),
         buffered: false,

@@ -1,6 +1,8 @@
 //! What a process uses, from `/proc`: the broker's and the driver's own CPU, memory, context
 //! switches and bytes written, as differences between two samples.
 
+mod scrape;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -31,6 +33,22 @@ pub enum ProcessError {
         /// What was looked for.
         field: &'static str,
     },
+    /// No process, or several, with that name.
+    #[error("{found} processes are called {name:?}: give the number of one")]
+    Ambiguous {
+        /// The name.
+        name: String,
+        /// How many there are.
+        found: usize,
+    },
+    /// A page of metrics.
+    #[error("cannot read metrics from {url}: {source}; give the address that Prometheus scrapes")]
+    Unscraped {
+        /// Its address.
+        url: String,
+        /// Why not.
+        source: io::Error,
+    },
 }
 
 /// A process at one moment.
@@ -40,9 +58,9 @@ pub struct Sample {
     cpu_coarse: Duration,
     /// The threads that are, to the nanosecond.
     cpu_of_threads: BTreeMap<u32, Duration>,
-    context_switches: u64,
+    context_switches: Option<u64>,
     rss_bytes: u64,
-    written_bytes: u64,
+    written_bytes: Option<u64>,
     open_files: u64,
 }
 
@@ -51,17 +69,22 @@ pub struct Sample {
 pub struct Usage {
     /// CPU time of all threads, in user and kernel.
     pub cpu_s: f64,
-    /// Context switches of the threads that lived through.
-    pub context_switches: u64,
+    /// Context switches of the threads that lived through; unknown of a process that was scraped.
+    pub context_switches: Option<u64>,
     /// Resident memory at the end.
     pub rss_bytes: u64,
-    /// Bytes it had the kernel send to disks.
-    pub written_bytes: u64,
+    /// Bytes it had the kernel send to disks, if we may know.
+    pub written_bytes: Option<u64>,
     /// Its file descriptors at the end, sockets among them.
     pub open_files: u64,
 }
 
 impl Sample {
+    /// Looks at a process through what it tells Prometheus at that address.
+    pub fn scrape(url: &str) -> Result<Sample, ProcessError> {
+        scrape::scrape(url)
+    }
+
     /// Looks at a process.
     pub fn take(pid: u32) -> Result<Sample, ProcessError> {
         let process = PathBuf::from(format!("/proc/{pid}"));
@@ -75,9 +98,9 @@ impl Sample {
         let mut sample = Sample {
             cpu_coarse,
             cpu_of_threads: BTreeMap::new(),
-            context_switches: 0,
+            context_switches: None,
             rss_bytes: rss * 1024,
-            written_bytes: written.unwrap_or(0),
+            written_bytes: written,
             open_files: fs::read_dir(process.join("fd")).map_or(0, |files| files.count() as u64),
         };
         sample.add_threads(&process.join("task"))?;
@@ -89,6 +112,7 @@ impl Sample {
             path: tasks.to_owned(),
             source,
         };
+        let mut all_switches = 0;
         for entry in fs::read_dir(tasks).map_err(unreadable)? {
             let path = entry.map_err(unreadable)?.path();
             let thread = path
@@ -99,7 +123,7 @@ impl Sample {
                 continue;
             };
             let switches = ["voluntary_ctxt_switches:", "nonvoluntary_ctxt_switches:"];
-            self.context_switches += switches
+            all_switches += switches
                 .iter()
                 .filter_map(|key| status.number(key))
                 .sum::<u64>();
@@ -108,6 +132,7 @@ impl Sample {
                 self.cpu_of_threads.insert(thread, cpu);
             }
         }
+        self.context_switches = Some(all_switches);
         Ok(())
     }
 
@@ -126,13 +151,48 @@ impl Sample {
         let cpu = fine().unwrap_or(self.cpu_coarse.saturating_sub(earlier.cpu_coarse));
         Usage {
             cpu_s: cpu.as_secs_f64(),
-            context_switches: self
-                .context_switches
-                .saturating_sub(earlier.context_switches),
+            context_switches: grown(self.context_switches, earlier.context_switches),
             rss_bytes: self.rss_bytes,
-            written_bytes: self.written_bytes.saturating_sub(earlier.written_bytes),
+            written_bytes: grown(self.written_bytes, earlier.written_bytes),
             open_files: self.open_files,
         }
+    }
+}
+
+/// How much a counter has grown, if it is known at both ends.
+fn grown(now: Option<u64>, earlier: Option<u64>) -> Option<u64> {
+    Some(now?.saturating_sub(earlier?))
+}
+
+/// The process of that number, or the only one of that name.
+pub fn find(wanted: &str) -> Result<u32, ProcessError> {
+    if let Ok(pid) = wanted.parse() {
+        return Ok(pid);
+    }
+    let unreadable = |source| ProcessError::Unreadable {
+        path: PathBuf::from("/proc"),
+        source,
+    };
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        let pid = path
+            .file_name()
+            .and_then(|name| name.to_str()?.parse().ok());
+        // A process may end while we look.
+        let name = fs::read_to_string(path.join("comm")).unwrap_or_default();
+        if let Some(pid) = pid
+            && name.trim_end() == wanted
+        {
+            found.push(pid);
+        }
+    }
+    match found[..] {
+        [pid] => Ok(pid),
+        _ => Err(ProcessError::Ambiguous {
+            name: wanted.to_owned(),
+            found: found.len(),
+        }),
     }
 }
 
@@ -245,9 +305,9 @@ mod tests {
                 .iter()
                 .map(|(thread, ms)| (*thread, Duration::from_millis(*ms)))
                 .collect(),
-            context_switches: 0,
+            context_switches: None,
             rss_bytes: 0,
-            written_bytes: 0,
+            written_bytes: None,
             open_files: 0,
         };
         let before = sample(100, &[(1, 60), (2, 41)]);
@@ -255,6 +315,13 @@ mod tests {
         assert_eq!(all_alive.since(&before).cpu_s, 0.053);
         let one_ended = sample(150, &[(1, 70), (3, 3)]);
         assert_eq!(one_ended.since(&before).cpu_s, 0.05);
+    }
+
+    #[test]
+    fn processes_are_found_by_number_and_by_name() {
+        assert_eq!(find("4711").ok(), Some(4711));
+        let error = find("no such process").expect_err("nothing is called that");
+        assert!(error.to_string().starts_with("0 processes"), "{error}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! the same as JSON, made by serde from the outcome itself.
 
 pub mod number;
+pub mod page;
 pub mod table;
 
 use std::fmt::{self, Write};
@@ -178,14 +179,19 @@ fn write_usage(out: &mut String, who: &str, usage: &Usage, outcome: &Outcome) ->
     if let Some(s) = outcome.per_gb_s(usage.cpu_s) {
         write!(out, ", {s:.3} s/GB")?;
     }
-    let switches = usage.context_switches as f64 / outcome.seconds;
     write!(out, "; {} resident", bytes(usage.rss_bytes as f64))?;
-    write!(out, "; {}", per_second(switches, "context switches"))?;
-    writeln!(
-        out,
-        "; {}/s to disk",
-        bytes(usage.written_bytes as f64 / outcome.seconds)
-    )
+    if let Some(switches) = usage.context_switches {
+        let switches = switches as f64 / outcome.seconds;
+        write!(out, "; {}", per_second(switches, "context switches"))?;
+    }
+    if let Some(written) = usage.written_bytes {
+        write!(
+            out,
+            "; {}/s to disk",
+            bytes(written as f64 / outcome.seconds)
+        )?;
+    }
+    writeln!(out)
 }
 
 impl Outcome {

@@ -17,6 +17,7 @@ use self::drive::{Plan, Results, Shared, drive};
 use crate::connection::{ClientError, Connection};
 use crate::consumer::{ConsumerPlan, Progress};
 use crate::histogram::Summary;
+use crate::live::{self, Live};
 use crate::process::{ProcessError, Sample, Usage, machine_cpu};
 use crate::producer::ProducerPlan;
 use crate::scenario::{BadScenario, Scenario};
@@ -41,6 +42,19 @@ pub struct Target {
     pub address: String,
     /// Its process, if that is on this machine and to be looked at.
     pub pid: Option<u32>,
+    /// Where it tells Prometheus of its process, if it is on another machine.
+    pub metrics: Option<String>,
+}
+
+impl Target {
+    /// A broker of which nothing but the address is known.
+    pub fn at(address: &str) -> Target {
+        Target {
+            address: address.to_owned(),
+            pid: None,
+            metrics: None,
+        }
+    }
 }
 
 /// Why a run did not take place.
@@ -136,6 +150,15 @@ pub struct ConsumeOutcome {
 
 /// Runs a scenario against a broker.
 pub fn run(target: &Target, scenario: &Scenario) -> Result<Outcome, RunError> {
+    run_watched(target, scenario, None)
+}
+
+/// The same, with a line in the terminal while it goes on.
+pub fn run_watched(
+    target: &Target,
+    scenario: &Scenario,
+    live: Option<Arc<Live>>,
+) -> Result<Outcome, RunError> {
     scenario.check()?;
     let topic = match (scenario.existing, &scenario.topic) {
         (true, Some(topic)) => topic.clone(),
@@ -144,7 +167,7 @@ pub fn run(target: &Target, scenario: &Scenario) -> Result<Outcome, RunError> {
     let leaders = admin(target, async |connection| {
         topic::await_ready(connection, &topic).await
     })?;
-    let driven = drive_all(target, scenario, &topic, &leaders);
+    let driven = drive_all(target, scenario, &topic, &leaders, live);
     if scenario.existing || scenario.keep_topic {
         return driven;
     }
@@ -262,6 +285,7 @@ fn drive_all(
     scenario: &Scenario,
     topic: &str,
     leaders: &[Leader],
+    live: Option<Arc<Live>>,
 ) -> Result<Outcome, RunError> {
     let shared = Arc::new(Shared {
         scenario: scenario.clone(),
@@ -269,6 +293,7 @@ fn drive_all(
         reactor: reactor_config(scenario),
         clock: Clock::start(),
         progress: Progress::new(scenario.producers.into()),
+        live,
     });
     let cores = core_affinity::get_core_ids().unwrap_or_default();
     let (ready, all_ready) = channel();
@@ -316,6 +341,8 @@ fn conduct(
             let _ = started.start.send(phases);
         }
     }
+    let shown = shared.live.clone().filter(|_| is_ready);
+    let shown = shown.map(|live| live::show(live, clock, phases));
     let usages = match is_ready {
         true => measure(target, clock, phases)?,
         false => Usages::default(),
@@ -334,6 +361,7 @@ fn conduct(
             }
         }
     }
+    drop(shown);
     let Usages {
         broker: broker_usage,
         driver: driver_usage,
@@ -373,7 +401,11 @@ struct Usages {
 
 fn measure(target: &Target, clock: Clock, phases: Phases) -> Result<Usages, RunError> {
     let sample = || -> Result<_, ProcessError> {
-        let broker = target.pid.map(Sample::take).transpose()?;
+        let broker = match (target.pid, &target.metrics) {
+            (Some(pid), _) => Some(Sample::take(pid)?),
+            (None, Some(url)) => Some(Sample::scrape(url)?),
+            (None, None) => None,
+        };
         Ok((broker, Sample::take(process::id())?, machine_cpu()?))
     };
     let sleep_until = |moment: Moment| {

@@ -1,10 +1,12 @@
 //! What one driver thread has counted; merged over all threads at the end.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use crate::histogram::Latencies;
+use crate::live::Live;
 use crate::timeline::{Timeline, Volumes};
 use crate::verify::{StreamId, Verifier};
 
@@ -63,6 +65,8 @@ pub struct Produced {
     pub service: Latencies,
     /// From the moment a request could have gone to the moment it went: the driver's own delay.
     pub lag: Latencies,
+    /// What is shown while the run goes on.
+    pub live: Option<Arc<Live>>,
     /// Latency by second.
     pub latency_by_second: Timeline,
     /// Service time by second.
@@ -90,6 +94,7 @@ impl Produced {
             latency: Latencies::new(),
             service: Latencies::new(),
             lag: Latencies::new(),
+            live: None,
             latency_by_second: Timeline::default(),
             service_by_second: Timeline::default(),
             answered: Volume::default(),
@@ -105,12 +110,18 @@ impl Produced {
     /// Counts records that the broker refused.
     pub fn refused(&mut self, why: String, records: u64) {
         self.refused += records;
+        if let Some(live) = &self.live {
+            live.failed(records);
+        }
         self.errors.add(why, records);
     }
 
     /// Counts records intended in the measured window and answered in that second.
     pub fn answered(&mut self, second: u64, latency_ns: u64, service_ns: u64, records: u64) {
         self.intended += records;
+        if let Some(live) = &self.live {
+            live.answered(latency_ns, records);
+        }
         self.latency.record(latency_ns, records);
         self.service.record(service_ns, records);
         self.latency_by_second.record(second, latency_ns, records);
@@ -121,6 +132,9 @@ impl Produced {
     pub fn missed(&mut self, second: u64, waited_ns: u64, records: u64) {
         self.intended += records;
         self.unanswered += records;
+        if let Some(live) = &self.live {
+            live.failed(records);
+        }
         self.latency.record(waited_ns, records);
         self.latency_by_second.record(second, waited_ns, records);
     }

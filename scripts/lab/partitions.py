@@ -34,7 +34,7 @@ def load(folder: Path) -> dict[str, dict[int, dict[str, float]]]:
         # scripts/bench says first on which machine.
         _machine, _, results = path.read_text().partition("\n")
         by_broker: dict[str, list[dict]] = {}
-        for one in json.loads(results) if results.strip() else []:
+        for one in json.loads(results)["rounds"] if results.strip() else []:
             by_broker.setdefault(one["broker"], []).append(one["outcome"])
         for broker, rounds in by_broker.items():
             rows.setdefault(broker, {})[int(path.stem)] = row(rounds)

@@ -236,6 +236,18 @@ impl Case {
         }
     }
 
+    /// What the verdict is about: of a fixed rate not the rate, for that was asked for.
+    pub fn verdict_on(&self) -> impl Iterator<Item = Metric> {
+        let fixed = self.scenario.rate.per_second().is_some();
+        let told = move |metric: &Metric| match metric {
+            Metric::Records | Metric::Bytes => !fixed,
+            Metric::P99 => true,
+            Metric::CpuPerRecord | Metric::CpuPerGb => true,
+            _ => false,
+        };
+        self.metrics.iter().copied().filter(told)
+    }
+
     /// Whether a broker can be asked at all.
     pub fn suits(&self, contender: &Contender) -> bool {
         self.scenario.consumers == 0 || contender.can_be_read()

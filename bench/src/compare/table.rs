@@ -4,9 +4,11 @@
 use std::fmt::{self, Write};
 
 use super::case::{Case, Metric};
-use super::{CompareOptions, Contender, Round};
+use super::verdict::Verdict;
+use super::{CompareOptions, Contender, Round, Verdicts};
 use crate::report::describe;
 use crate::report::number::{bytes, three_digits, time, whole};
+use crate::report::table::table;
 use crate::run::Outcome;
 
 /// The whole text.
@@ -54,10 +56,13 @@ fn write(
             .iter()
             .filter(|round| round.case == case.number)
             .collect();
-        write_head(out, options)?;
-        for metric in case.metrics {
-            write_row(out, options, *metric, &of_case)?;
+        let head = head(options);
+        let mut cells = table(&head.iter().map(String::as_str).collect::<Vec<_>>());
+        cells.add_rows(rows(options, case, &of_case));
+        for line in cells.lines() {
+            writeln!(out, "   {line}")?;
         }
+        write_verdicts(out, options, case, &of_case)?;
         for round in of_case {
             for warning in &round.outcome.warnings {
                 writeln!(
@@ -72,41 +77,85 @@ fn write(
     Ok(())
 }
 
-fn write_head(out: &mut String, options: &CompareOptions) -> fmt::Result {
-    write!(out, "   {:16}", "")?;
-    for (index, contender) in options.brokers.iter().enumerate() {
-        write!(out, " {:>18}", contender.name)?;
-        if index > 0 {
-            let ratio = format!("{}:{}", options.brokers[0].name, contender.name);
-            write!(out, " {ratio:>14}")?;
-        }
-    }
-    writeln!(out)
-}
-
-fn write_row(
+/// One line for each other broker: what the rounds allow to say.
+fn write_verdicts(
     out: &mut String,
     options: &CompareOptions,
-    metric: Metric,
+    case: &Case,
     rounds: &[&Round],
 ) -> fmt::Result {
-    write!(out, "   {:16}", metric.name())?;
-    let first = values(rounds, &options.brokers[0].name, metric).median();
-    for (index, contender) in options.brokers.iter().enumerate() {
-        let values = values(rounds, &contender.name, metric);
-        let median = values.median();
-        let cell = match median {
-            Some(median) => format!("{} {}", metric.show(median), values.spread()),
-            None => "-".to_owned(),
+    for verdicts in verdicts(options, case, rounds) {
+        let texts: Vec<String> = verdicts.numbers.iter().map(Verdict::text).collect();
+        writeln!(
+            out,
+            "   verdict {} : {}   {}",
+            verdicts.first,
+            verdicts.other,
+            texts.join("; ")
+        )?;
+    }
+    Ok(())
+}
+
+/// The first broker beside each of the others.
+pub fn verdicts(options: &CompareOptions, case: &Case, rounds: &[&Round]) -> Vec<Verdicts> {
+    let Some((first, others)) = options.brokers.split_first() else {
+        return Vec::new();
+    };
+    let metrics: Vec<Metric> = case.verdict_on().collect();
+    let beside = |other: &Contender| {
+        let of = |metric: &Metric| {
+            let (ours, theirs) = (
+                values(rounds, &first.name, *metric),
+                values(rounds, &other.name, *metric),
+            );
+            Verdict::of(metric.name(), metric.more_is_better(), &ours.0, &theirs.0)
         };
-        write!(out, " {cell:>18}")?;
+        Verdicts {
+            first: first.name.clone(),
+            other: other.name.clone(),
+            numbers: metrics.iter().filter_map(of).collect(),
+        }
+    };
+    let all = others.iter().map(beside);
+    all.filter(|verdicts| !verdicts.numbers.is_empty())
+        .collect()
+}
+
+/// The rows of a case: the metric, and a cell for each broker, a ratio behind all but the first.
+pub fn rows(options: &CompareOptions, case: &Case, rounds: &[&Round]) -> Vec<Vec<String>> {
+    let row = |metric: &Metric| {
+        let mut row = vec![metric.name().to_owned()];
+        let first = values(rounds, &options.brokers[0].name, *metric).median();
+        for (index, contender) in options.brokers.iter().enumerate() {
+            let values = values(rounds, &contender.name, *metric);
+            let median = values.median();
+            row.push(match median {
+                Some(median) => format!("{} {}", metric.show(median), values.spread()),
+                None => "-".to_owned(),
+            });
+            if index > 0 {
+                let ratio = first.zip(median).filter(|(_, other)| *other > 0.0);
+                let ratio =
+                    ratio.map(|(first, other)| format!("{} x", three_digits(first / other)));
+                row.push(ratio.unwrap_or("-".to_owned()));
+            }
+        }
+        row
+    };
+    case.metrics.iter().map(row).collect()
+}
+
+/// The head above [`rows`].
+pub fn head(options: &CompareOptions) -> Vec<String> {
+    let mut head = vec![String::new()];
+    for (index, contender) in options.brokers.iter().enumerate() {
+        head.push(contender.name.clone());
         if index > 0 {
-            let ratio = first.zip(median).filter(|(_, other)| *other > 0.0);
-            let ratio = ratio.map(|(first, other)| format!("{} x", three_digits(first / other)));
-            write!(out, " {:>14}", ratio.unwrap_or("-".to_owned()))?;
+            head.push(format!("{}:{}", options.brokers[0].name, contender.name));
         }
     }
-    writeln!(out)
+    head
 }
 
 /// One broker's results for one metric, in rising order.
@@ -141,6 +190,10 @@ impl Values {
 }
 
 impl Metric {
+    fn more_is_better(self) -> bool {
+        matches!(self, Metric::Records | Metric::Bytes)
+    }
+
     fn name(self) -> &'static str {
         match self {
             Metric::Records => "records/s",

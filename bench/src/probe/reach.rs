@@ -57,10 +57,7 @@ pub struct OneByOne {
 /// Starts the floor server, on a thread that lives as long as the process, and drives it.
 pub fn measure(options: &ProbeOptions) -> Result<Reach, ProbeError> {
     let address = start(options)?;
-    let target = Target {
-        address: address.to_string(),
-        pid: None,
-    };
+    let target = Target::at(&address.to_string());
     let drive = |flags: &str| -> Result<Outcome, ProbeError> {
         let millis = options.duration.as_millis().max(1);
         let flags = format!("{flags} --warm-up 300ms --duration {millis}ms");

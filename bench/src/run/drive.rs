@@ -12,6 +12,7 @@ use spate_net::reactor::{Reactor, ReactorConfig, spawn};
 use super::RunError;
 use crate::connection::ClientError;
 use crate::consumer::{Consumer, ConsumerPlan, Progress};
+use crate::live::Live;
 use crate::producer::{Producer, ProducerPlan};
 use crate::scenario::Scenario;
 use crate::schedule::{Clock, Phases};
@@ -24,6 +25,7 @@ pub struct Shared {
     pub reactor: ReactorConfig,
     pub clock: Clock,
     pub progress: Progress,
+    pub live: Option<Arc<Live>>,
 }
 
 /// The connections of one thread.
@@ -108,7 +110,9 @@ async fn run_all(
     connections: Connections,
     phases: Phases,
 ) -> (Produced, Consumed) {
-    let produced = Rc::new(RefCell::new(Produced::new()));
+    let mut tally = Produced::new();
+    tally.live = shared.live.clone();
+    let produced = Rc::new(RefCell::new(tally));
     let consumed = Rc::new(RefCell::new(Consumed::new()));
     let mut running = Vec::new();
     for producer in connections.producers {
