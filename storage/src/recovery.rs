@@ -12,12 +12,16 @@ mod rewrite;
 mod sweep;
 mod walk;
 
-pub use error::{LostRange, RecoverError, RecoveryReport, TornTail};
+pub use error::{LostRange, LostRanges, RecoverError, RecoveryReport, TornTail};
 
 use crate::{
     disk::{Clock, Disk},
     hash::Incarnations,
-    journal::reader::{Damage, FoundJournal, Readable, Unreadable},
+    journal::{
+        fragment::{Fragment, Kind},
+        reader::{Damage, FoundJournal, Readable, Unreadable},
+        row::UnreadableRange,
+    },
     node::{JournalSet, NodeFile},
     sabotage::{self, Sabotage},
     store::{ShardState, StoreConfig},
@@ -28,6 +32,7 @@ use std::{
     collections::HashSet,
     path::{Path, PathBuf},
 };
+use walk::Walked;
 
 /// Where a start's journals lie.
 #[must_use]
@@ -82,17 +87,17 @@ pub async fn recover<D: Disk, C: Clock>(
         store,
         ..options.clone()
     };
-    let mut report = RecoveryReport::default();
-    let mut replay = Replay::new(known, options.accept_loss, clock.wall_ms());
     let set = node.state().journal_set;
-    if set != JournalSet::default() {
-        replay_set(disk, &options.store.data, set, &mut replay, &mut report).await?;
-    }
-    let mut walked = Vec::new();
-    for (tp, partition) in replay.partitions() {
-        let data = &options.store.data;
-        walked.push(walk::walk(disk, data, tp, partition, options.accept_loss, &mut report).await?);
-    }
+    let ground = Ground {
+        disk,
+        data: &options.store.data,
+        known,
+        now_ms: clock.wall_ms(),
+    };
+    let (walked, mut report) = match gather(&ground, set, options.accept_loss).await {
+        Err(error) => return Err(tell_all(&ground, set, error).await),
+        Ok(gathered) => gathered,
+    };
     report.partitions = walked.len();
     let fresh = sweep::next_set(disk, &options.store.data, set).await?;
     sweep::remove_other_sets(disk, &options.store.data, set).await?;
@@ -112,6 +117,52 @@ pub async fn recover<D: Disk, C: Clock>(
     .await?;
     report.elapsed = clock.elapsed().saturating_sub(begun);
     Ok(Recovered { shards, report })
+}
+
+/// What a start reads.
+struct Ground<'a, D: Disk> {
+    disk: &'a D,
+    data: &'a Path,
+    known: &'a KnownTopics,
+    now_ms: i64,
+}
+
+/// Every partition as the set has it. Nothing is changed.
+async fn gather<D: Disk>(
+    ground: &Ground<'_, D>,
+    set: JournalSet,
+    accept_loss: bool,
+) -> Result<(Vec<Walked>, RecoveryReport), RecoverError> {
+    let mut report = RecoveryReport::default();
+    let mut replay = Replay::new(ground.known, accept_loss, ground.now_ms);
+    let (disk, data) = (ground.disk, ground.data);
+    if set != JournalSet::default() {
+        replay_set(disk, data, set, &mut replay, &mut report).await?;
+    }
+    let mut walked = Vec::new();
+    for (tp, partition) in replay.partitions() {
+        walked.push(walk::walk(disk, data, tp, partition, accept_loss, &mut report).await?);
+    }
+    Ok((walked, report))
+}
+
+/// The refusal, with all offsets that a start in spite of it would give up (S19): the frame that is
+/// lost may not say whose it was, and those that survive do.
+async fn tell_all<D: Disk>(
+    ground: &Ground<'_, D>,
+    set: JournalSet,
+    mut error: RecoverError,
+) -> RecoverError {
+    let lost = match &mut error {
+        RecoverError::Corrupt { lost, .. }
+        | RecoverError::EndsEarly { lost, .. }
+        | RecoverError::Gap { lost, .. } => lost,
+        _ => return error,
+    };
+    if let Ok((_, report)) = gather(ground, set, true).await {
+        lost.add(report.unreadable);
+    }
+    error
 }
 
 async fn replay_set<D: Disk>(
@@ -215,25 +266,19 @@ fn replay_journal(
 }
 
 fn corrupt(journal: &FoundJournal, damage: &Damage) -> RecoverError {
-    let named = journal.named_at(damage);
-    let mut ranges: Vec<String> = named
-        .iter()
-        .filter(|fragment| fragment.base < fragment.next)
-        .map(|fragment| {
-            format!(
-                "{} offsets {} to {}",
-                fragment.tp, fragment.base, fragment.next
-            )
-        })
-        .collect();
-    if ranges.is_empty() {
-        ranges.push("which partitions cannot be told".to_owned());
-    }
+    let named = journal.named_at(damage).into_iter().filter(|fragment| {
+        matches!(fragment.kind, Kind::Batches | Kind::Announced) && fragment.base < fragment.next
+    });
+    let mut lost = LostRanges::default();
+    lost.add(named.map(|Fragment { tp, base, next, .. }| {
+        let range = UnreadableRange { base, next };
+        LostRange { tp, range }
+    }));
     RecoverError::Corrupt {
         path: damage.path.clone(),
         position: damage.position,
         sequence: damage.sequence,
         reason: damage.reason.clone(),
-        ranges: ranges.join(", "),
+        lost,
     }
 }

@@ -1,13 +1,14 @@
 //! Why a start stops, and what it reports when it does not.
 
 use crate::{
+    hash::ChainHash,
     journal::{frame::Sequence, row::UnreadableRange},
     node::NodeError,
     pool::HeadError,
     segment::SegmentError,
     types::{Offset, ShardId, TopicId, TopicPartition},
 };
-use std::{io, path::PathBuf, time::Duration};
+use std::{fmt, io, path::PathBuf, time::Duration};
 
 const ACCEPT: &str = "restore the file from a backup, or start with \
                       --set recovery.accept.loss=true to go on without \
@@ -60,7 +61,7 @@ pub enum RecoverError {
     /// An acknowledged journal write does not verify (S13, S19).
     #[error(
         "{path}: at {position}: expected frame {sequence}, which was durable, found: {reason}; \
-         lost: {ranges}; {ACCEPT}"
+         lost: {lost}; {ACCEPT}"
     )]
     Corrupt {
         /// The file.
@@ -71,8 +72,8 @@ pub enum RecoverError {
         sequence: Sequence,
         /// What stands there.
         reason: String,
-        /// Whose records it held.
-        ranges: String,
+        /// Whose records are lost with it.
+        lost: LostRanges,
     },
     /// A page of a journal cannot be read: what it held is not known (S19).
     #[error(
@@ -102,7 +103,7 @@ pub enum RecoverError {
     /// Records between others are missing (S14).
     #[error(
         "{tp}: expected offset {expected} (chain {chain}), found {found} next in the journal; \
-         {ACCEPT}"
+         lost: {lost}; {ACCEPT}"
     )]
     Gap {
         /// Whose log.
@@ -110,9 +111,26 @@ pub enum RecoverError {
         /// The first missing offset.
         expected: Offset,
         /// The chain there.
-        chain: String,
+        chain: ChainHash,
         /// What comes instead.
         found: String,
+        /// Whose records are lost with it.
+        lost: LostRanges,
+    },
+    /// A log's newest records are missing (S19).
+    #[error(
+        "{tp}: expected records up to offset {told}, which were durable, found none from {found} \
+         on; lost: {lost}; {ACCEPT}"
+    )]
+    EndsEarly {
+        /// Whose log.
+        tp: TopicPartition,
+        /// The first missing offset.
+        found: Offset,
+        /// The durable end that a journal row tells.
+        told: Offset,
+        /// Whose records are lost with it.
+        lost: LostRanges,
     },
     /// Records of a topic that the metadata never heard of (S17).
     #[error(
@@ -163,6 +181,48 @@ pub struct LostRange {
     pub tp: TopicPartition,
     /// Which.
     pub range: UnreadableRange,
+}
+
+/// What a refusal says of lost records.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct LostRanges(Vec<LostRange>);
+
+/// Ranges that a refusal names: more would be no text to read. The start that accepts the loss
+/// names all of them.
+const RANGES_NAMED: usize = 20;
+
+impl LostRanges {
+    pub(super) fn add(&mut self, more: impl IntoIterator<Item = LostRange>) {
+        for range in more {
+            let is_same =
+                |known: &LostRange| known.tp == range.tp && known.range.base < range.range.next;
+            // What a start would give up covers what single frames say of the same records.
+            self.0
+                .retain(|known| !(is_same(known) && known.range.next <= range.range.next));
+            self.0.push(range);
+        }
+    }
+
+    /// The ranges.
+    pub fn iter(&self) -> impl Iterator<Item = &LostRange> {
+        self.0.iter()
+    }
+}
+
+impl fmt::Display for LostRanges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("whose records cannot be told");
+        }
+        for (at, LostRange { tp, range }) in self.0.iter().take(RANGES_NAMED).enumerate() {
+            let comma = if at > 0 { ", " } else { "" };
+            write!(f, "{comma}{tp} offsets {} to {}", range.base, range.next)?;
+        }
+        match self.0.len().saturating_sub(RANGES_NAMED) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more ranges"),
+        }
+    }
 }
 
 /// What a start found.

@@ -49,6 +49,9 @@ pub(super) struct Partition {
     pub rolls: BTreeSet<Offset>,
     /// The highest end that lost frames name (S19).
     pub lost_end: Offset,
+    /// The highest durable end that a row tells, of whichever file: what recovery does not reach of
+    /// it was acknowledged and is lost, though nothing that survives says how (S19).
+    pub told_end: Offset,
     shard: ShardId,
 }
 
@@ -91,8 +94,8 @@ impl<'a> Replay<'a> {
     /// What the tables of lost frames say: their offsets are never used again.
     pub(super) fn note_lost(&mut self, named: &[Fragment]) {
         for fragment in named {
-            let is_data = matches!(fragment.kind, Kind::Batches | Kind::Announced);
-            if is_data && self.known.known.contains(&fragment.tp.topic) {
+            let tells_end = matches!(fragment.kind, Kind::Batches | Kind::Announced | Kind::Row);
+            if tells_end && self.known.known.contains(&fragment.tp.topic) {
                 let fresh = Partition::of(self.shard);
                 let partition = self.partitions.entry(fragment.tp).or_insert(fresh);
                 partition.lost_end = partition.lost_end.max(fragment.next);
@@ -155,6 +158,9 @@ impl<'a> Replay<'a> {
         if partition.shard != shard {
             let (first, second) = (partition.shard, shard);
             return Err(RecoverError::TwoJournals { tp, first, second });
+        }
+        if fragment.kind == Kind::Row {
+            partition.told_end = partition.told_end.max(fragment.next);
         }
         Ok(match fragment.kind {
             Kind::Row if self.is_in_head => Row::decode(&payload).map(|row| {

@@ -316,11 +316,9 @@ fn frames_of(partitions: &[RecoveredPartition]) -> Vec<Content> {
     for RecoveredPartition { tp, row, .. } in partitions {
         let mut payload = Vec::new();
         row.encode(&mut payload);
-        add(
-            &mut frames,
-            Fragment::plain(Kind::Row, *tp, row.start, row.noted_end),
-            payload.into(),
-        );
+        // Once `node` names the set all of the log is durable, and a walk has noted its end.
+        let fragment = Fragment::plain(Kind::Row, *tp, row.start, row.noted_end);
+        add(&mut frames, fragment, payload.into());
     }
     let count = Offset(partitions.len() as i64);
     let end = Fragment::plain(Kind::RowsEnd, TopicPartition::default(), count, count);

@@ -3,7 +3,7 @@
 //! announced block that no frame confirms is read and verified, and adopted or cut there.
 
 use super::{
-    LostRange, RecoverError, RecoveryReport,
+    LostRange, LostRanges, RecoverError, RecoveryReport,
     replay::{Batches, Partition, Placed},
 };
 use crate::{
@@ -100,6 +100,7 @@ pub(super) async fn walk<D: Disk>(
             },
         }
     }
+    walker.check_end()?;
     Ok(walker.finish(report))
 }
 
@@ -311,8 +312,24 @@ impl<D: Disk> Walker<'_, D> {
         }
     }
 
+    /// A log that ends before what a row called its durable end has lost its newest records, and
+    /// nothing else tells (S19).
+    fn check_end(&self) -> Result<(), RecoverError> {
+        let (found, told) = (self.at.0, self.partition.told_end);
+        if found >= told || self.accept_loss {
+            return Ok(());
+        }
+        let (tp, lost) = (self.tp, LostRanges::default());
+        Err(RecoverError::EndsEarly {
+            tp,
+            found,
+            told,
+            lost,
+        })
+    }
+
     fn finish(mut self, report: &mut RecoveryReport) -> Walked {
-        let lost_end = self.partition.lost_end;
+        let lost_end = self.partition.lost_end.max(self.partition.told_end);
         if lost_end > self.at.0 {
             // Its offsets are never used again; the chain goes on from where it broke.
             self.skip_to((lost_end, self.at.1), report);
@@ -344,23 +361,25 @@ impl<D: Disk> Walker<'_, D> {
 
     fn gap(&self, found: Offset) -> RecoverError {
         let (expected, chain) = self.at;
-        let (chain, found) = (chain.to_string(), format!("offset {found}"));
+        let found = format!("offset {found}");
         RecoverError::Gap {
             tp: self.tp,
             expected,
             chain,
             found,
+            lost: LostRanges::default(),
         }
     }
 
     fn broken(&self, found: ChainHash) -> RecoverError {
         let (expected, chain) = self.at;
-        let (chain, found) = (chain.to_string(), format!("that offset with chain {found}"));
+        let found = format!("that offset with chain {found}");
         RecoverError::Gap {
             tp: self.tp,
             expected,
             chain,
             found,
+            lost: LostRanges::default(),
         }
     }
 }

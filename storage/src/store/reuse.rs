@@ -57,7 +57,8 @@ impl<D: Disk, C: Clock> Store<D, C> {
 
     pub(super) fn row_note(&self, partition: &Partition<D>) -> Note {
         let row = partition.log.borrow().row();
-        let fragment = Fragment::plain(Kind::Row, partition.tp, row.start, row.noted_end);
+        let durable_end = partition.progress.durable_end();
+        let fragment = Fragment::plain(Kind::Row, partition.tp, row.start, durable_end);
         let mut payload = Vec::new();
         row.encode(&mut payload);
         Note { fragment, payload }
