@@ -95,6 +95,31 @@ pub trait Disk: Clone + 'static {
     /// Creates the directory and its missing parents, durable when it returns.
     fn create_dir(&self, dir: &Path) -> impl Future<Output = io::Result<()>>;
 
+    /// Creates the directory and its missing parents; durable only once [`Disk::sync_all`] has been
+    /// told of them.
+    fn make_dir(&self, dir: &Path) -> impl Future<Output = io::Result<()>> {
+        self.create_dir(dir)
+    }
+
+    /// Makes the files' bytes and the directories' entries durable, all on one file system: of many
+    /// together, where there is a way that is cheaper than one after the other.
+    fn sync_all(
+        &self,
+        files: &[PathBuf],
+        dirs: &[PathBuf],
+    ) -> impl Future<Output = io::Result<()>> {
+        async move {
+            for path in files {
+                let file = self.open(path, OpenMode::Write).await?;
+                self.sync(&file).await?;
+            }
+            for dir in dirs {
+                self.sync_dir(dir).await?;
+            }
+            Ok(())
+        }
+    }
+
     /// Paths of the directory's entries, in no order; a missing directory is empty.
     fn list(&self, dir: &Path) -> impl Future<Output = io::Result<Vec<PathBuf>>>;
 

@@ -11,6 +11,7 @@ pub mod fragment;
 pub mod frame;
 pub mod reader;
 pub mod row;
+mod scan;
 pub mod switch;
 
 pub(crate) use buffers::Buffers;

@@ -12,7 +12,7 @@ mod read;
 mod segments;
 
 pub(crate) use cleaning::{Cleaning, Lease};
-pub(crate) use log::{Direct, Fresh, Log, NextStart, NextSwitch, Note, Unneeded};
+pub(crate) use log::{Direct, Fresh, Held, Log, NextStart, NextSwitch, Note, Unneeded};
 pub(crate) use read::Place;
 pub(crate) use segments::{SegmentSlot, Segments};
 

@@ -9,6 +9,7 @@
 mod error;
 mod replay;
 mod rewrite;
+mod seal;
 mod sweep;
 mod walk;
 
@@ -28,8 +29,9 @@ use crate::{
     types::{ShardId, TopicId, TopicPartition},
 };
 use replay::Replay;
+use rewrite::Fresh;
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     path::{Path, PathBuf},
 };
 use walk::Walked;
@@ -94,27 +96,17 @@ pub async fn recover<D: Disk, C: Clock>(
         known,
         now_ms: clock.wall_ms(),
     };
-    let (walked, mut report) = match gather(&ground, set, options.accept_loss).await {
-        Err(error) => return Err(tell_all(&ground, set, error).await),
-        Ok(gathered) => gathered,
+    let mut report = RecoveryReport::default();
+    let mut fresh = Fresh::new(disk, options);
+    let written = commit(&ground, &mut fresh, node, &placement, options, &mut report).await;
+    let (set, shards) = match written {
+        Ok(written) => written,
+        Err(error) => {
+            fresh.discard().await;
+            return Err(tell_all(&ground, set, error).await);
+        }
     };
-    report.partitions = walked.len();
-    let fresh = sweep::next_set(disk, &options.store.data, set).await?;
-    sweep::remove_other_sets(disk, &options.store.data, set).await?;
-    let shards = rewrite::write_set(disk, fresh, walked, placement, options, &mut report).await?;
-    if sabotage::is(Sabotage::OldSetGoesEarly) {
-        sweep::remove_other_sets(disk, &options.store.data, fresh).await?;
-    }
-    node.commit(disk, fresh).await?;
-    sweep::sweep(
-        disk,
-        &options.store.data,
-        fresh,
-        known,
-        &shards,
-        &mut report,
-    )
-    .await?;
+    sweep::sweep(disk, &options.store.data, set, known, &shards, &mut report).await?;
     report.elapsed = clock.elapsed().saturating_sub(begun);
     Ok(Recovered { shards, report })
 }
@@ -127,23 +119,95 @@ struct Ground<'a, D: Disk> {
     now_ms: i64,
 }
 
-/// Every partition as the set has it. Nothing is changed.
-async fn gather<D: Disk>(
+/// Reads the named set, writes a fresh one and has `node` name it.
+async fn commit<D: Disk>(
     ground: &Ground<'_, D>,
-    set: JournalSet,
+    fresh: &mut Fresh<'_, D>,
+    node: &mut NodeFile,
+    placement: &impl Fn(TopicPartition) -> ShardId,
+    options: &RecoverOptions,
+    report: &mut RecoveryReport,
+) -> Result<(JournalSet, Vec<ShardState>), RecoverError> {
+    let (disk, data, named) = (ground.disk, ground.data, node.state().journal_set);
+    let mut reading = Reading::begin(ground, named, options.accept_loss).await?;
+    while let Some(walked) = reading.next_journal(report).await? {
+        report.partitions += walked.len();
+        fresh.take(walked, placement, report).await?;
+    }
+    report.shards_before = reading.shards;
+    let set = sweep::next_set(disk, data, named).await?;
+    sweep::remove_other_sets(disk, data, named).await?;
+    let shards = fresh.write(set).await?;
+    if sabotage::is(Sabotage::OldSetGoesEarly) {
+        sweep::remove_other_sets(disk, data, set).await?;
+    }
+    node.commit(disk, set).await?;
+    Ok((set, shards))
+}
+
+/// A set being read, journal after journal: a partition lives in one (S14), and so nothing of a
+/// journal is needed once its partitions are walked. Nothing is changed.
+struct Reading<'a, D: Disk> {
+    ground: &'a Ground<'a, D>,
+    dir: PathBuf,
+    shards: u16,
+    next: u16,
     accept_loss: bool,
-) -> Result<(Vec<Walked>, RecoveryReport), RecoverError> {
-    let mut report = RecoveryReport::default();
-    let mut replay = Replay::new(ground.known, accept_loss, ground.now_ms);
-    let (disk, data) = (ground.disk, ground.data);
-    if set != JournalSet::default() {
-        replay_set(disk, data, set, &mut replay, &mut report).await?;
+    /// Which journal has a partition.
+    seen: HashMap<TopicPartition, ShardId>,
+}
+
+impl<'a, D: Disk> Reading<'a, D> {
+    async fn begin(
+        ground: &'a Ground<'a, D>,
+        set: JournalSet,
+        accept_loss: bool,
+    ) -> Result<Reading<'a, D>, RecoverError> {
+        let dir = journal_dir(ground.data).join(set.to_string());
+        let shards = match set == JournalSet::default() {
+            true => 0,
+            false => rewrite::shards_of(ground.disk, &dir).await?,
+        };
+        Ok(Reading {
+            ground,
+            dir,
+            shards,
+            next: 0,
+            accept_loss,
+            seen: HashMap::new(),
+        })
     }
-    let mut walked = Vec::new();
-    for (tp, partition) in replay.partitions() {
-        walked.push(walk::walk(disk, data, tp, partition, accept_loss, &mut report).await?);
+
+    /// The partitions of the next journal.
+    async fn next_journal(
+        &mut self,
+        report: &mut RecoveryReport,
+    ) -> Result<Option<Vec<Walked>>, RecoverError> {
+        if self.next == self.shards {
+            return Ok(None);
+        }
+        let shard = ShardId(self.next);
+        self.next += 1;
+        let Ground {
+            disk,
+            data,
+            known,
+            now_ms,
+        } = *self.ground;
+        let dir = self.dir.join(shard.to_string());
+        let mut replay = Replay::new(known, self.accept_loss, now_ms);
+        replay_journal(disk, shard, &dir, &mut replay, report).await?;
+        let mut walked = Vec::new();
+        for (tp, partition) in replay.partitions() {
+            if let Some(first) = self.seen.insert(tp, shard) {
+                let second = shard;
+                return Err(RecoverError::TwoJournals { tp, first, second });
+            }
+            let accept_loss = self.accept_loss;
+            walked.push(walk::walk(disk, data, tp, partition, accept_loss, report).await?);
+        }
+        Ok(Some(walked))
     }
-    Ok((walked, report))
 }
 
 /// The refusal, with all offsets that a start in spite of it would give up (S19): the frame that is
@@ -159,118 +223,88 @@ async fn tell_all<D: Disk>(
         | RecoverError::Gap { lost, .. } => lost,
         _ => return error,
     };
-    if let Ok((_, report)) = gather(ground, set, true).await {
-        lost.add(report.unreadable);
+    let mut report = RecoveryReport::default();
+    if let Ok(mut reading) = Reading::begin(ground, set, true).await {
+        while let Ok(Some(_)) = reading.next_journal(&mut report).await {}
     }
+    lost.add(report.unreadable);
     error
 }
 
-async fn replay_set<D: Disk>(
+async fn replay_journal<D: Disk>(
     disk: &D,
-    data: &Path,
-    set: JournalSet,
-    replay: &mut Replay<'_>,
-    report: &mut RecoveryReport,
-) -> Result<(), RecoverError> {
-    let dir = journal_dir(data).join(set.to_string());
-    let shards = rewrite::shards_of(disk, &dir).await?;
-    report.shards_before = shards;
-    for shard in 0..shards {
-        let dir = dir.join(shard.to_string());
-        let found = FoundJournal::read(disk, &dir).await;
-        let journal = found.map_err(|(path, error)| RecoverError::Io { path, error })?;
-        for refused in journal.unreadable() {
-            let Unreadable {
-                path,
-                position,
-                reason,
-            } = refused.clone();
-            if !replay.accepts_loss() {
-                return Err(RecoverError::Unreadable {
-                    path,
-                    position,
-                    reason,
-                });
-            }
-            report.unreadable_pages.push((path, position));
-        }
-        let Some(readable) = journal.readable() else {
-            let heads = journal.damaged_heads();
-            let heads: Vec<String> = heads
-                .map(|(path, reason)| format!("{}: {reason}", path.display()))
-                .collect();
-            return Err(RecoverError::MissingJournal {
-                path: dir,
-                found: heads.join("; "),
-            });
-        };
-        replay_journal(ShardId(shard), &journal, readable, replay, report)?;
-    }
-    Ok(())
-}
-
-fn replay_journal(
     shard: ShardId,
-    journal: &FoundJournal,
-    readable: Readable,
+    dir: &Path,
     replay: &mut Replay<'_>,
     report: &mut RecoveryReport,
 ) -> Result<(), RecoverError> {
-    let Readable {
-        first,
-        frames,
-        torn,
-        lost,
-    } = readable;
-    if let Some(damage) = lost.first()
-        && !replay.accepts_loss()
-    {
-        return Err(corrupt(journal, damage));
+    let found = FoundJournal::read(disk, dir).await;
+    let journal = found.map_err(|(path, error)| RecoverError::Io { path, error })?;
+    for refused in journal.unreadable() {
+        if !replay.accepts_loss() {
+            return Err(refused.clone().into());
+        }
+        let Unreadable { path, position, .. } = refused.clone();
+        report.unreadable_pages.push((path, position));
     }
-    if let Some(damage) = &torn
-        && sabotage::is(Sabotage::TornTakenForCorrupt)
-    {
-        return Err(corrupt(journal, damage));
-    }
-    if let Some(Damage {
-        sequence,
-        path,
-        position,
-        reason,
-        later,
-    }) = torn
-    {
-        let frames = later.max(1);
-        report.torn.push(TornTail {
-            shard,
-            path,
-            position,
-            sequence,
-            frames,
-            reason,
+    let Some(readable) = journal.readable(disk).await else {
+        let heads = journal.damaged_heads();
+        let heads: Vec<String> = heads
+            .map(|(path, reason)| format!("{}: {reason}", path.display()))
+            .collect();
+        return Err(RecoverError::MissingJournal {
+            path: dir.to_owned(),
+            found: heads.join("; "),
         });
+    };
+    let Readable {
+        frames, torn, lost, ..
+    } = readable;
+    let refused = lost.first().filter(|_| !replay.accepts_loss());
+    let wrongly = torn
+        .as_ref()
+        .filter(|_| sabotage::is(Sabotage::TornTakenForCorrupt));
+    if let Some(damage) = refused.or(wrongly) {
+        return Err(corrupt(damage));
     }
-    replay.begin_journal(shard);
+    report
+        .torn
+        .extend(torn.map(|damage| damage.torn_tail(shard)));
     let mut lost = lost.iter().peekable();
+    let mut again = journal.frames(disk);
     for located in &frames {
         while let Some(damage) = lost.next_if(|d| d.sequence < located.head.sequence) {
-            replay.note_lost(&journal.named_at(damage));
+            replay.note_lost(&damage.named);
             report.lost_frames += 1;
         }
         report.frames += 1;
-        replay.frame(journal, located, first, report)?;
+        let frame = again.read(located).await?;
+        replay.frame(journal.place(located), &frame, report)?;
     }
     report.lost_frames += lost.count() as u64;
-    replay.end_journal();
     Ok(())
 }
 
-fn corrupt(journal: &FoundJournal, damage: &Damage) -> RecoverError {
-    let named = journal.named_at(damage).into_iter().filter(|fragment| {
+impl Damage {
+    fn torn_tail(self, shard: ShardId) -> TornTail {
+        TornTail {
+            shard,
+            path: self.path,
+            position: self.position,
+            sequence: self.sequence,
+            frames: self.later.max(1),
+            reason: self.reason,
+        }
+    }
+}
+
+fn corrupt(damage: &Damage) -> RecoverError {
+    let named = damage.named.iter().filter(|fragment| {
         matches!(fragment.kind, Kind::Batches | Kind::Announced) && fragment.base < fragment.next
     });
     let mut lost = LostRanges::default();
-    lost.add(named.map(|Fragment { tp, base, next, .. }| {
+    lost.add(named.map(|fragment| {
+        let Fragment { tp, base, next, .. } = *fragment;
         let range = UnreadableRange { base, next };
         LostRange { tp, range }
     }));

@@ -46,6 +46,7 @@ use crate::{
     cache::BlockCache,
     commit::{Commit, Progress},
     disk::{Clock, Disk, PAGE},
+    hash::ChainHash,
     housekeeper::Chores,
     journal::{FIRST_FILE, Journal, JournalState, row::KafkaSegment, row::Row},
     partition::{Log, Note, Partition},
@@ -122,6 +123,8 @@ pub struct RecoveredPartition {
     pub row: Row,
     /// The batches beyond the row's flushed end, contiguous.
     pub tail: Bytes,
+    /// Where the log ends, and the chain there.
+    pub end: (Offset, ChainHash),
 }
 
 /// A shard as recovery found it: everything a store begins with. It is in the fresh journal.
@@ -224,7 +227,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
     }
 
     fn restore(&self, recovered: &RecoveredPartition) {
-        let RecoveredPartition { tp, row, tail } = recovered;
+        let RecoveredPartition { tp, row, tail, .. } = recovered;
         let mut log = Log::from_row(row);
         let full = self.config.block_payload_bytes();
         let charged_bytes = log.restore(tail, &row.rolls, FIRST_FILE, full);

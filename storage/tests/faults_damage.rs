@@ -7,10 +7,7 @@ mod core;
 use core::{Node, Start, Told, sent, start, tp};
 use spate_storage::{
     disk::simulated::{Crash, Effect, Fault, Operation, Simulation},
-    journal::{
-        fragment::Kind,
-        reader::{FoundJournal, Located},
-    },
+    journal::{fragment::Kind, reader::FoundJournal},
     recovery::RecoverError,
     store::{ReadError, ScrubPace},
     types::{Offset, TopicPartition},
@@ -230,18 +227,22 @@ fn open_files_stay_within_their_budget_and_every_record_is_served() {
 /// Where in the shard's first journal the frames lie that hold batches of `tp`.
 fn frames_of(sim: &Simulation, wanted: TopicPartition) -> Vec<(PathBuf, u64)> {
     let disk = sim.disk();
-    let found = sim
-        .block_on(async move { FoundJournal::read(&disk, Path::new("/data/journal/1/0")).await });
-    let found = found.unwrap();
-    let readable = found.readable().unwrap();
-    let holds = |located: &&Located| {
-        let fragments = found.view(located).unwrap().fragments().unwrap();
-        let mut fragments = fragments.into_iter();
-        fragments.any(|(f, _)| f.kind == Kind::Batches && f.tp == wanted)
-    };
-    let held = readable.frames.iter().filter(holds);
-    let places = held.map(|located| found.place(located));
-    places.map(|(path, at)| (path.to_owned(), at)).collect()
+    sim.block_on(async move {
+        let dir = Path::new("/data/journal/1/0");
+        let found = FoundJournal::read(&disk, dir).await.unwrap();
+        let readable = found.readable(&disk).await.unwrap();
+        let mut again = found.frames(&disk);
+        let mut places = Vec::new();
+        for located in &readable.frames {
+            let frame = again.read(located).await.unwrap();
+            let mut fragments = frame.fragments().unwrap().into_iter();
+            if fragments.any(|(f, _)| f.kind == Kind::Batches && f.tp == wanted) {
+                let (path, at) = found.place(located);
+                places.push((path.to_owned(), at));
+            }
+        }
+        places
+    })
 }
 
 /// A partition's last frames are lost, so thoroughly that they do not even say whose they were, and

@@ -23,7 +23,7 @@
 //! it is the frame's: its successor names it (S2). The table's own checksum lets recovery say whose
 //! records a damaged payload held.
 
-use super::fragment::{FRAGMENT_BYTES, Fragment};
+use super::fragment::{FRAGMENT_BYTES, Fragment, Kind};
 use crate::{
     disk::PAGE,
     hash::{Incarnation, checksum},
@@ -318,6 +318,18 @@ impl<'a> FrameView<'a> {
         Ok(slots
             .filter_map(|slot| Some(Fragment::decode(slot)?.0))
             .collect())
+    }
+
+    /// The file that it names as the next (S9): it carries nothing else then.
+    #[must_use]
+    pub fn next_file(&self) -> Option<(u32, Incarnation)> {
+        let slot: &[u8; FRAGMENT_BYTES] = self.table.try_into().ok()?;
+        let (fragment, _) = Fragment::decode(slot)?;
+        if fragment.kind != Kind::NextFile {
+            return None;
+        }
+        let number = u32::try_from(fragment.base.0).ok()?;
+        Some((number, Incarnation(fragment.chain_after.0)))
     }
 
     /// Its fragments with their payloads, in order; `None` for a kind this release does not know

@@ -1,5 +1,6 @@
 //! Finding the frames of one shard's journal at a start (S12), and telling a torn tail from
-//! corruption (S13). It reads whole files and writes nothing.
+//! corruption (S13). It writes nothing, and holds no more than where each frame lies: a replay reads
+//! again what counts, frame by frame.
 //!
 //! Every 4 KiB boundary of every file is tried, whatever came before it: a damaged frame hides none
 //! behind it. Which of the frames count is decided afterwards, by their numbers:
@@ -11,31 +12,32 @@
 //! ```
 
 use super::{
-    fragment::{Fragment, Kind},
-    frame::{FRAME_BYTES_MAX, FrameError, FrameHead, FrameView, HEADER_BYTES, Sequence},
+    fragment::Fragment,
+    frame::{FrameError, FrameHead, FrameView, HEADER_BYTES, Sequence},
+    scan::{PIECE_BYTES, Pieces},
     slot_of,
 };
 use crate::{
-    disk::{Disk, OpenMode, PAGE},
+    disk::{Disk, PAGE},
     hash::Incarnation,
     pool::{FileHead, FileKind, HeadError},
     sabotage::{self, Sabotage},
 };
-use bytes::Bytes;
 use std::{
     collections::BTreeMap,
     io,
     path::{Path, PathBuf},
 };
 
-/// A journal file's bytes.
+/// A journal file.
 #[derive(Debug)]
-pub struct FileBytes {
-    /// Where it lies.
-    pub path: PathBuf,
+struct FoundFile {
+    path: PathBuf,
     /// Which use of it (S7); nothing if its head does not verify.
-    pub head: Result<Incarnation, String>,
-    bytes: Bytes,
+    head: Result<Incarnation, String>,
+    len: u64,
+    /// Where its last frame ends.
+    frames_end: u64,
 }
 
 /// A frame that verifies.
@@ -46,8 +48,10 @@ pub struct Located {
     /// Its hash.
     pub hash: u64,
     file: usize,
-    position: usize,
+    position: u64,
     len: usize,
+    /// The file that it names as the next (S9).
+    successor: Option<(u32, Incarnation)>,
 }
 
 /// A frame that should be there and does not verify.
@@ -63,12 +67,16 @@ pub struct Damage {
     pub reason: String,
     /// Frames that verify behind it.
     pub later: usize,
+    /// What the frame held, if its table still says so.
+    pub named: Vec<Fragment>,
+    /// A frame was begun there, rather than nothing ever written.
+    is_begun: bool,
 }
 
 /// One shard's journal as found.
 #[derive(Debug)]
 pub struct FoundJournal {
-    files: Vec<FileBytes>,
+    files: Vec<FoundFile>,
     /// All frames that verify, by number.
     frames: BTreeMap<Sequence, Located>,
     unreadable: Vec<Unreadable>,
@@ -112,24 +120,66 @@ impl FoundJournal {
             unreadable: Vec::new(),
         };
         for path in paths {
-            let read = read_file(disk, &path).await;
-            let (bytes, refused) = read.map_err(|error| (path.clone(), error))?;
-            let refused = refused.into_iter();
-            let refused = refused.map(|(position, reason)| Unreadable {
-                path: path.clone(),
-                position,
-                reason,
-            });
-            journal.unreadable.extend(refused);
-            let head = head_of(&bytes).map_err(|error| error.to_string());
-            journal.files.push(FileBytes { path, head, bytes });
-            journal.find_frames(journal.files.len() - 1);
+            let at = |error| (path.clone(), error);
+            journal.take_file(disk, &path, None).await.map_err(at)?;
         }
         while let Some((file, incarnation)) = journal.named_without_head() {
-            journal.files[file].head = Ok(incarnation);
-            journal.find_frames(file);
+            let path = journal.files[file].path.clone();
+            let at = |error| (path.clone(), error);
+            let named = Some((file, incarnation));
+            journal.take_file(disk, &path, named).await.map_err(at)?;
         }
         Ok(journal)
+    }
+
+    /// Reads a file once; one without a head of its own by the incarnation that a frame gives it.
+    async fn take_file<D: Disk>(
+        &mut self,
+        disk: &D,
+        path: &Path,
+        named: Option<(usize, Incarnation)>,
+    ) -> io::Result<()> {
+        let mut pieces = Pieces::open(disk, path).await?;
+        let head = match named {
+            Some((_, incarnation)) => Ok(incarnation),
+            None => head_of(pieces.read(0, PAGE).await?).map_err(|error| error.to_string()),
+        };
+        let file = named.map_or(self.files.len(), |(file, _)| file);
+        let mut frames_end = PAGE as u64;
+        if let Ok(incarnation) = &head {
+            let frames = &mut self.frames;
+            let found = |position, view: &FrameView<'_>| {
+                frames_end = position + view.len as u64;
+                let located = Located {
+                    head: view.head,
+                    hash: view.hash,
+                    file,
+                    position,
+                    len: view.len,
+                    successor: view.next_file(),
+                };
+                frames.insert(located.head.sequence, located);
+            };
+            pieces.each_frame(*incarnation, found).await?;
+        }
+        let refused = pieces.unreadable.into_iter();
+        self.unreadable
+            .extend(refused.map(|(position, reason)| Unreadable {
+                path: path.to_owned(),
+                position,
+                reason,
+            }));
+        let found = FoundFile {
+            path: path.to_owned(),
+            head,
+            len: pieces.len,
+            frames_end,
+        };
+        match self.files.get_mut(file) {
+            Some(known) => *known = found,
+            None => self.files.push(found),
+        }
+        Ok(())
     }
 
     /// A file whose head does not verify, and its incarnation, which the frame that names it
@@ -139,26 +189,17 @@ impl FoundJournal {
             return None;
         }
         self.frames.values().find_map(|frame| {
-            let (slot, incarnation) = self.successor(frame)?;
-            let is_it = |f: &FileBytes| f.head.is_err() && slot_of(&f.path) == Some(slot);
+            let (slot, incarnation) = frame.successor?;
+            let is_it = |f: &FoundFile| f.head.is_err() && slot_of(&f.path) == Some(slot);
             Some((self.files.iter().position(is_it)?, incarnation))
         })
-    }
-
-    /// The file that a frame names as the next (S9).
-    fn successor(&self, frame: &Located) -> Option<(u32, Incarnation)> {
-        let fragments = self.view(frame)?.fragments()?;
-        let is_next = |(fragment, _): &&(Fragment, &[u8])| fragment.kind == Kind::NextFile;
-        let named = fragments.iter().find(is_next)?.0;
-        let slot = u32::try_from(named.base.0).ok()?;
-        Some((slot, Incarnation(named.chain_after.0)))
     }
 
     /// The file that the last frame names, if it is not there: it was ready before it was named, so
     /// whatever it held is lost.
     fn missing_after(&self, last: &Located) -> Option<Damage> {
-        let (slot, incarnation) = self.successor(last)?;
-        let is_it = |f: &FileBytes| slot_of(&f.path) == Some(slot) && f.head == Ok(incarnation);
+        let (slot, incarnation) = last.successor?;
+        let is_it = |f: &FoundFile| slot_of(&f.path) == Some(slot) && f.head == Ok(incarnation);
         if self.files.iter().any(is_it) {
             return None;
         }
@@ -168,38 +209,9 @@ impl FoundJournal {
             position: 0,
             reason: format!("no journal file with incarnation {incarnation}"),
             later: 0,
+            named: Vec::new(),
+            is_begun: false,
         })
-    }
-
-    fn find_frames(&mut self, file: usize) {
-        let FileBytes {
-            head: Ok(incarnation),
-            bytes,
-            ..
-        } = &self.files[file]
-        else {
-            return;
-        };
-        let mut position = PAGE;
-        while position + HEADER_BYTES <= bytes.len() {
-            let rest = &bytes[position..];
-            let Ok(view) = FrameView::parse(rest, *incarnation) else {
-                position += PAGE;
-                continue;
-            };
-            let (head, hash, len) = (view.head, view.hash, view.len);
-            self.frames.insert(
-                head.sequence,
-                Located {
-                    head,
-                    hash,
-                    file,
-                    position,
-                    len,
-                },
-            );
-            position += len;
-        }
     }
 
     /// Pages that the disk would not give; they are taken for zeros.
@@ -221,30 +233,26 @@ impl FoundJournal {
             .filter_map(|file| Some((&*file.path, file.head.as_ref().err()?.as_str())))
     }
 
-    /// A frame's bytes, verified before.
-    #[must_use]
-    pub fn view(&self, located: &Located) -> Option<FrameView<'_>> {
-        let file = &self.files[located.file];
-        let bytes = &file.bytes[located.position..located.position + located.len];
-        FrameView::parse_header(bytes, *file.head.as_ref().ok()?).ok()
-    }
-
-    /// A slice of a frame's file that outlives the frame.
-    #[must_use]
-    pub fn share(&self, located: &Located, part: &[u8]) -> Bytes {
-        self.files[located.file].bytes.slice_ref(part)
+    /// Reads frames again, for a replay.
+    pub fn frames<'a, D: Disk>(&'a self, disk: &'a D) -> Frames<'a, D> {
+        Frames {
+            journal: self,
+            disk,
+            open: None,
+            start: 0,
+            piece_bytes: 0,
+        }
     }
 
     /// Where a frame lies.
     #[must_use]
     pub fn place(&self, located: &Located) -> (&Path, u64) {
-        (&self.files[located.file].path, located.position as u64)
+        (&self.files[located.file].path, located.position)
     }
 
     /// Decides what is to be replayed. `None` if no frame's own claim of where to begin can be
     /// followed: everything is damaged.
-    #[must_use]
-    pub fn readable(&self) -> Option<Readable> {
+    pub async fn readable<D: Disk>(&self, disk: &D) -> Option<Readable> {
         let mut claims: Vec<Sequence> =
             self.frames.values().map(|f| f.head.oldest_needed).collect();
         claims.sort_unstable();
@@ -270,7 +278,7 @@ impl FoundJournal {
             let Some(next) = later.peek().copied().copied() else {
                 break;
             };
-            let damage = self.damage(expected, frames.last());
+            let damage = self.damage(disk, expected, frames.last()).await;
             let is_durable = later.any(|frame| frame.head.durable_through >= expected);
             if !is_durable || sabotage::is(Sabotage::RecoveryStopsEarly) {
                 return Some(Readable {
@@ -287,9 +295,9 @@ impl FoundJournal {
             .last()
             .map_or(first, |frame| frame.head.sequence.next());
         lost.extend(frames.last().and_then(|last| self.missing_after(last)));
-        let damage = self.damage(expected, frames.last());
+        let damage = self.damage(disk, expected, frames.last()).await;
         // Zeros, an earlier use's bytes or the file's end are where every clean journal ends.
-        let torn = Some(damage).filter(|damage| self.is_torn(damage));
+        let torn = Some(damage).filter(|damage| damage.is_begun);
         Some(Readable {
             first,
             frames,
@@ -314,170 +322,136 @@ impl FoundJournal {
     }
 
     /// What stands where frame `sequence` should: behind `before`, or at a file's head.
-    fn damage(&self, sequence: Sequence, before: Option<&Located>) -> Damage {
+    async fn damage<D: Disk>(
+        &self,
+        disk: &D,
+        sequence: Sequence,
+        before: Option<&Located>,
+    ) -> Damage {
         let later = self.frames.range(sequence..).count();
-        let next = self
-            .frames
-            .range(sequence..)
-            .next()
-            .map(|(_, frame)| *frame);
-        let behind = before.map(|frame| (frame.file, frame.position + frame.len));
-        let is_in_file =
-            |(file, position): &(usize, usize)| *position < self.files[*file].bytes.len();
+        let next = self.frames.range(sequence..).next();
+        let behind = before.map(|frame| (frame.file, frame.position + frame.len as u64));
+        let is_in_file = |(file, position): &(usize, u64)| *position < self.files[*file].len;
         // A frame at its file's end named the next file: the damage is at a head.
         let place = behind
             .filter(is_in_file)
-            .or(next.map(|frame| (frame.file, PAGE)));
-        let Some((file, position)) = place else {
-            let path = self
-                .files
-                .first()
-                .map(|file| file.path.clone())
-                .unwrap_or_default();
-            let reason = "no frame".to_owned();
-            return Damage {
-                sequence,
-                path,
-                position: 0,
-                reason,
-                later,
-            };
-        };
-        let FileBytes { path, head, bytes } = &self.files[file];
-        let found = head
-            .as_ref()
-            .map(|of| FrameView::parse(&bytes[position..], *of));
-        let reason = match found {
-            Err(error) => error.clone(),
-            Ok(Err(error)) => error.to_string(),
-            Ok(Ok(view)) => format!("frame {} where {sequence} belongs", view.head.sequence),
-        };
-        Damage {
+            .or(next.map(|(_, frame)| (frame.file, PAGE as u64)));
+        let mut damage = Damage {
             sequence,
-            path: path.clone(),
-            position: position as u64,
-            reason,
+            path: PathBuf::new(),
+            position: 0,
+            reason: "no frame".to_owned(),
             later,
-        }
-    }
-
-    /// Whether a frame was begun here, rather than nothing ever written.
-    fn is_torn(&self, damage: &Damage) -> bool {
-        let found = self.files.iter().find(|file| file.path == damage.path);
-        let Some(FileBytes {
-            head: Ok(of),
-            bytes,
-            ..
-        }) = found
-        else {
-            return false;
+            named: Vec::new(),
+            is_begun: false,
         };
-        let Some(rest) = bytes.get(damage.position as usize..) else {
-            return false;
-        };
-        let begins = match FrameView::parse(rest, *of) {
-            Err(FrameError::Table { sequence, .. } | FrameError::Payload { sequence, .. }) => {
-                sequence == damage.sequence
+        match place {
+            Some((file, position)) => {
+                let found = &self.files[file];
+                damage.path.clone_from(&found.path);
+                damage.position = position;
+                match &found.head {
+                    Err(error) => damage.reason.clone_from(error),
+                    Ok(of) => damage.look(disk, *of).await,
+                }
             }
-            Err(FrameError::Length { .. }) => rest.len() >= HEADER_BYTES,
-            _ => false,
-        };
-        begins && damage.position as usize + PAGE <= bytes.len()
-    }
-
-    /// What the frame at a damage held, if its table still says so.
-    #[must_use]
-    pub fn named_at(&self, damage: &Damage) -> Vec<super::fragment::Fragment> {
-        let found = self.files.iter().find(|file| file.path == damage.path);
-        let Some(FileBytes {
-            head: Ok(of),
-            bytes,
-            ..
-        }) = found
-        else {
-            return Vec::new();
-        };
-        let Some(rest) = bytes.get(damage.position as usize..) else {
-            return Vec::new();
-        };
-        FrameView::named_fragments(rest, *of).unwrap_or_default()
+            None => {
+                let first = self.files.first();
+                damage.path = first.map(|file| file.path.clone()).unwrap_or_default();
+            }
+        }
+        damage
     }
 }
 
-/// Read at once, into the same memory for each: fresh memory costs more than the read itself, and
-/// on a node that sees little the files are zeros.
-const PIECE_BYTES: usize = 2 << 20;
-const ZEROS: [u8; PAGE] = [0; PAGE];
-
-const _: () = assert!(FRAME_BYTES_MAX < u32::MAX as usize);
-
-/// Unreadable pages of one file with which a start is still tried: a device that is gone would
-/// take minutes to say so for each of them.
-const UNREADABLE_MAX: usize = 64;
-
-/// The file's bytes, and the pages that the disk would not give, which are zeros here.
-async fn read_file<D: Disk>(disk: &D, path: &Path) -> io::Result<(Bytes, Vec<(u64, String)>)> {
-    let file = disk.open(path, OpenMode::Read).await?;
-    let len = disk.len(&file)? as usize;
-    // A file of another length was never handed out.
-    let whole_pages = len / PAGE * PAGE;
-    if whole_pages == 0 {
-        return Ok((Bytes::new(), Vec::new()));
-    }
-    let mut unreadable = Vec::new();
-    // Pages of zeros are not copied: memory for them is never touched.
-    let mut bytes = vec![0; whole_pages];
-    let mut buf = disk.buffer(0);
-    for (piece, position) in bytes
-        .chunks_mut(PIECE_BYTES)
-        .zip((0..).step_by(PIECE_BYTES))
-    {
-        if buf.as_ref().len() != piece.len() {
-            buf = disk.buffer(piece.len());
-        }
-        let (read, mut filled) = disk.read(&file, position as u64, buf).await;
-        if read.is_err() {
-            read_pages(
-                disk,
-                &file,
-                position as u64,
-                filled.as_mut(),
-                &mut unreadable,
-            )
-            .await?;
-        }
-        for (page, found) in piece.chunks_mut(PAGE).zip(filled.as_ref().chunks(PAGE)) {
-            if found != ZEROS {
-                page.copy_from_slice(found);
+impl Damage {
+    /// Says what stands at its place.
+    async fn look<D: Disk>(&mut self, disk: &D, of: Incarnation) {
+        let looked = async {
+            let mut pieces = Pieces::open(disk, &self.path).await?;
+            let left = pieces.len.saturating_sub(self.position);
+            let page = pieces.read(self.position, PAGE).await?;
+            // What the frame claims to be long, if its header holds.
+            let claimed = match FrameView::parse_header(page, of) {
+                Ok(view) => view.len as u64,
+                Err(FrameError::Length { found, .. }) => found,
+                Err(_) => PAGE as u64,
+            };
+            let len_bytes = claimed.clamp(PAGE as u64, left.max(PAGE as u64)) as usize;
+            let bytes = match len_bytes {
+                PAGE => page,
+                longer => pieces.read(self.position, longer).await?,
+            };
+            let parsed = FrameView::parse(bytes, of).map(|view| view.head.sequence);
+            let named = FrameView::named_fragments(bytes, of).unwrap_or_default();
+            let is_begun = match parsed {
+                Err(FrameError::Table { sequence, .. } | FrameError::Payload { sequence, .. }) => {
+                    sequence == self.sequence
+                }
+                Err(FrameError::Length { .. }) => bytes.len() >= HEADER_BYTES,
+                _ => false,
+            };
+            let reason = match parsed {
+                Err(error) => error.to_string(),
+                Ok(found) => format!("frame {found} where {} belongs", self.sequence),
+            };
+            io::Result::Ok((reason, named, is_begun))
+        };
+        match looked.await {
+            Ok((reason, named, is_begun)) => {
+                (self.reason, self.named, self.is_begun) = (reason, named, is_begun);
             }
+            Err(error) => self.reason = error.to_string(),
         }
-        buf = filled;
     }
-    Ok((bytes.into(), unreadable))
 }
 
-/// Reads a piece page by page: one sector that cannot be read must not hide its neighbours.
-async fn read_pages<D: Disk>(
-    disk: &D,
-    file: &D::File,
-    position: u64,
-    piece: &mut [u8],
-    unreadable: &mut Vec<(u64, String)>,
-) -> io::Result<()> {
-    let mut buf = disk.buffer(PAGE);
-    for (page, at) in piece.chunks_mut(PAGE).zip((position..).step_by(PAGE)) {
-        let (read, found) = disk.read(file, at, buf).await;
-        match read {
-            Ok(()) => page.copy_from_slice(found.as_ref()),
-            Err(error) if unreadable.len() < UNREADABLE_MAX => {
-                page.fill(0);
-                unreadable.push((at, error.to_string()));
-            }
-            Err(error) => return Err(error),
+/// Frames read again, one after the other: of neighbours many at once.
+pub struct Frames<'a, D: Disk> {
+    journal: &'a FoundJournal,
+    disk: &'a D,
+    open: Option<(usize, Pieces<'a, D>)>,
+    /// Where the piece that was read last begins, and its length.
+    start: u64,
+    piece_bytes: usize,
+}
+
+impl<D: Disk> Frames<'_, D> {
+    /// A frame, verified again.
+    pub async fn read(&mut self, located: &Located) -> Result<FrameView<'_>, Unreadable> {
+        let journal = self.journal;
+        let file = &journal.files[located.file];
+        let refused = |reason: String| Unreadable {
+            path: file.path.clone(),
+            position: located.position,
+            reason,
+        };
+        let incarnation = file.head.as_ref().map_err(|error| refused(error.clone()))?;
+        let failed = |error: io::Error| refused(error.to_string());
+        if self.open.as_ref().is_none_or(|(at, _)| *at != located.file) {
+            let pieces = Pieces::open(self.disk, &file.path).await.map_err(failed)?;
+            self.open = Some((located.file, pieces));
+            self.piece_bytes = 0;
         }
-        buf = found;
+        let Some((_, pieces)) = &mut self.open else {
+            return Err(refused("not open".to_owned()));
+        };
+        let end = located.position + located.len as u64;
+        let is_there =
+            located.position >= self.start && end <= self.start + self.piece_bytes as u64;
+        if !is_there {
+            // No more than holds frames: most of a file may be zeros.
+            let behind = file.frames_end.saturating_sub(located.position) as usize;
+            let len_bytes = behind.min(PIECE_BYTES).max(located.len);
+            let piece = pieces.read(located.position, len_bytes).await;
+            self.piece_bytes = piece.map_err(failed)?.len();
+            self.start = located.position;
+        }
+        let at = (located.position - self.start) as usize;
+        let frame = pieces.piece().get(at..at + located.len).unwrap_or_default();
+        // It verified a moment ago. A disk that gives other bytes now may give those again.
+        FrameView::parse(frame, *incarnation).map_err(|error| refused(error.to_string()))
     }
-    Ok(())
 }
 
 fn head_of(bytes: &[u8]) -> Result<Incarnation, HeadError> {

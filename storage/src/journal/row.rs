@@ -152,6 +152,17 @@ pub struct Row {
 }
 
 impl Row {
+    /// Where what segments do not hold begins, and the chain there: a start that lies beyond the
+    /// flushed end hides what is between.
+    #[must_use]
+    pub fn begins(&self) -> (Offset, ChainHash) {
+        if self.boundary.0 > self.flushed.0 {
+            self.boundary
+        } else {
+            self.flushed
+        }
+    }
+
     /// Appends the encoding.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let words = [

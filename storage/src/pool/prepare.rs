@@ -3,6 +3,7 @@
 
 use std::{
     io,
+    ops::Range,
     path::{Path, PathBuf},
 };
 
@@ -66,28 +67,32 @@ async fn create<D: Disk>(
 ) -> io::Result<()> {
     let file = disk.open(path, OpenMode::Create { len: head.len }).await?;
     if filling == Filling::Zeros {
-        write_zeros(disk, &file, head.len).await?;
+        write_zeros(disk, &file, 0..head.len).await?;
     }
     write_head(disk, &file, head, Flush::Data).await?;
     disk.sync(&file).await?;
     disk.sync_dir(dir).await
 }
 
-/// Creates a zero-filled file at `path` of which nothing is durable yet: for the start, which
-/// flushes it together with its first frames.
+/// Creates a file at `path` of which nothing is durable yet, zero-filled from `content_end` on: for
+/// the start, which flushes it together with the frames that it writes up to there.
 pub(crate) async fn create_unflushed<D: Disk>(
     disk: &D,
     path: &Path,
     head: FileHead,
+    content_end: u64,
 ) -> io::Result<D::File> {
     let file = disk.open(path, OpenMode::Create { len: head.len }).await?;
-    write_zeros(disk, &file, head.len).await?;
+    write_zeros(disk, &file, content_end..head.len).await?;
     write_head(disk, &file, head, Flush::No).await?;
     Ok(file)
 }
 
-async fn write_zeros<D: Disk>(disk: &D, file: &D::File, len: u64) -> io::Result<()> {
-    let mut position = 0;
+async fn write_zeros<D: Disk>(disk: &D, file: &D::File, range: Range<u64>) -> io::Result<()> {
+    let Range {
+        start: mut position,
+        end: len,
+    } = range;
     let mut zeros = disk.buffer(0);
     while position < len {
         let piece = (len - position).min(FILL_BYTES as u64) as usize;

@@ -2,7 +2,7 @@
 
 use crate::{
     hash::ChainHash,
-    journal::{frame::Sequence, row::UnreadableRange},
+    journal::{frame::Sequence, reader::Unreadable, row::UnreadableRange},
     node::NodeError,
     pool::HeadError,
     segment::SegmentError,
@@ -155,6 +155,21 @@ pub enum RecoverError {
         /// The other.
         second: ShardId,
     },
+}
+
+impl From<Unreadable> for RecoverError {
+    fn from(refused: Unreadable) -> RecoverError {
+        let Unreadable {
+            path,
+            position,
+            reason,
+        } = refused;
+        RecoverError::Unreadable {
+            path,
+            position,
+            reason,
+        }
+    }
 }
 
 /// A journal that ends in a write that was never acknowledged: the normal mark of a crash.

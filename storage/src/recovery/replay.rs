@@ -8,15 +8,17 @@ use crate::{
     hash::ChainHash,
     journal::{
         fragment::{BlockPlace, Fragment, Kind, PLACE_BYTES, Reader},
-        frame::Sequence,
-        reader::{FoundJournal, Located},
+        frame::FrameView,
         row::{Delta, KafkaSegment, Row},
         switch::Switch,
     },
-    types::{Offset, ShardId, TopicPartition},
+    types::{Offset, TopicPartition},
 };
 use bytes::Bytes;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    path::Path,
+};
 
 /// A run of batches from a frame.
 #[derive(Clone, Debug)]
@@ -52,15 +54,15 @@ pub(super) struct Partition {
     /// The highest durable end that a row tells, of whichever file: what recovery does not reach of
     /// it was acknowledged and is lost, though nothing that survives says how (S19).
     pub told_end: Offset,
-    shard: ShardId,
+    /// To here segments hold everything, by frames that follow one another from the row on.
+    sealed: (Offset, ChainHash),
 }
 
-/// All partitions of a set, being filled frame by frame.
+/// All partitions of a journal, being filled frame by frame.
 pub(super) struct Replay<'a> {
     known: &'a KnownTopics,
     accept_loss: bool,
     now_ms: i64,
-    shard: ShardId,
     /// Rows count only in the first file: later ones say what the frames between say too.
     is_in_head: bool,
     partitions: HashMap<TopicPartition, Partition>,
@@ -68,13 +70,11 @@ pub(super) struct Replay<'a> {
 
 impl<'a> Replay<'a> {
     pub(super) fn new(known: &'a KnownTopics, accept_loss: bool, now_ms: i64) -> Replay<'a> {
-        let (shard, is_in_head) = (ShardId(0), true);
         Replay {
             known,
             accept_loss,
             now_ms,
-            shard,
-            is_in_head,
+            is_in_head: true,
             partitions: HashMap::new(),
         }
     }
@@ -83,21 +83,12 @@ impl<'a> Replay<'a> {
         self.accept_loss
     }
 
-    pub(super) fn begin_journal(&mut self, shard: ShardId) {
-        (self.shard, self.is_in_head) = (shard, true);
-    }
-
-    pub(super) fn end_journal(&mut self) {
-        self.is_in_head = false;
-    }
-
     /// What the tables of lost frames say: their offsets are never used again.
     pub(super) fn note_lost(&mut self, named: &[Fragment]) {
         for fragment in named {
             let tells_end = matches!(fragment.kind, Kind::Batches | Kind::Announced | Kind::Row);
             if tells_end && self.known.known.contains(&fragment.tp.topic) {
-                let fresh = Partition::of(self.shard);
-                let partition = self.partitions.entry(fragment.tp).or_insert(fresh);
+                let partition = self.partitions.entry(fragment.tp).or_default();
                 partition.lost_end = partition.lost_end.max(fragment.next);
             }
         }
@@ -105,26 +96,22 @@ impl<'a> Replay<'a> {
 
     pub(super) fn frame(
         &mut self,
-        journal: &FoundJournal,
-        located: &Located,
-        first: Sequence,
+        (path, position): (&Path, u64),
+        view: &FrameView<'_>,
         report: &mut RecoveryReport,
     ) -> Result<(), RecoverError> {
-        let (path, position) = journal.place(located);
         let nonsense = |expected: &str, found: String| RecoverError::Nonsense {
             path: path.to_owned(),
             position,
             expected: expected.to_owned(),
             found,
         };
-        let fragments = journal.view(located).and_then(|view| view.fragments());
-        let Some(fragments) = fragments else {
+        let Some(fragments) = view.fragments() else {
             return Err(nonsense(
                 "fragments",
                 "lengths or kinds of another release".to_owned(),
             ));
         };
-        debug_assert!(located.head.sequence >= first);
         for (fragment, payload) in fragments {
             let topic = fragment.tp.topic;
             match fragment.kind {
@@ -132,9 +119,8 @@ impl<'a> Replay<'a> {
                 Kind::NextFile => {}
                 Kind::Drop => self.partitions.retain(|tp, _| tp.topic != topic),
                 _ if self.known.known.contains(&topic) => {
-                    let shared = journal.share(located, payload);
                     report.replayed_bytes += payload.len() as u64;
-                    let applied = self.apply(&fragment, shared)?;
+                    let applied = self.apply(&fragment, payload);
                     applied.ok_or_else(|| nonsense("a fragment", format!("{fragment:?}")))?;
                 }
                 _ if self.known.deleted.contains(&topic) || self.accept_loss => {}
@@ -151,20 +137,15 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    fn apply(&mut self, fragment: &Fragment, payload: Bytes) -> Result<Option<()>, RecoverError> {
-        let (tp, shard) = (fragment.tp, self.shard);
-        let fresh = || Partition::of(shard);
-        let partition = self.partitions.entry(tp).or_insert_with(fresh);
-        if partition.shard != shard {
-            let (first, second) = (partition.shard, shard);
-            return Err(RecoverError::TwoJournals { tp, first, second });
-        }
+    fn apply(&mut self, fragment: &Fragment, payload: &[u8]) -> Option<()> {
+        let partition = self.partitions.entry(fragment.tp).or_default();
         if fragment.kind == Kind::Row {
             partition.told_end = partition.told_end.max(fragment.next);
         }
-        Ok(match fragment.kind {
-            Kind::Row if self.is_in_head => Row::decode(&payload).map(|row| {
+        match fragment.kind {
+            Kind::Row if self.is_in_head => Row::decode(payload).map(|row| {
                 partition.rolls.extend(&row.rolls);
+                partition.sealed = row.begins();
                 partition.row = row;
             }),
             Kind::Batches | Kind::Copy => {
@@ -172,7 +153,7 @@ impl<'a> Replay<'a> {
                 Some(())
             }
             Kind::Sealed | Kind::Announced | Kind::Confirmed => {
-                partition.take_block(fragment, &payload, self.now_ms)
+                partition.take_block(fragment, payload, self.now_ms)
             }
             Kind::Roll => {
                 partition.roll(fragment.base, self.now_ms);
@@ -187,9 +168,9 @@ impl<'a> Replay<'a> {
                 partition.truncate(fragment.next, fragment.chain_after);
                 Some(())
             }
-            Kind::Switch => Switch::decode(fragment, &payload).map(|s| partition.switch(&s)),
+            Kind::Switch => Switch::decode(fragment, payload).map(|s| partition.switch(&s)),
             Kind::Row | Kind::Drop | Kind::RowsEnd | Kind::NextFile => Some(()),
-        })
+        }
     }
 
     /// The partitions in an order that does not depend on the map's.
@@ -201,20 +182,13 @@ impl<'a> Replay<'a> {
 }
 
 impl Partition {
-    fn of(shard: ShardId) -> Partition {
-        Partition {
-            shard,
-            ..Partition::default()
-        }
-    }
-
-    fn take_batches(&mut self, fragment: &Fragment, bytes: Bytes, now_ms: i64) {
+    fn take_batches(&mut self, fragment: &Fragment, bytes: &[u8], now_ms: i64) {
         // A copy is empty when its block left for a segment in the same frame, ahead of a direct
         // write. It lies where that one ends, and must not make a gap of one that is cut.
         if bytes.is_empty() {
             return;
         }
-        for (header, _) in batches(&bytes) {
+        for (header, _) in batches(bytes) {
             // The row's tables are ahead of its frame, and a copy comes a second time.
             if header.base >= self.row.noted_end {
                 self.row.epochs.note(header.epoch, header.base);
@@ -242,6 +216,11 @@ impl Partition {
         covered
             .iter()
             .for_each(|base| drop(self.batches.remove(base)));
+        if next <= self.sealed.0 {
+            return;
+        }
+        // Copied: a slice would keep the whole of what was read with it.
+        let bytes = Bytes::copy_from_slice(bytes);
         self.batches.insert(
             base,
             Batches {
@@ -251,6 +230,27 @@ impl Partition {
                 bytes,
             },
         );
+    }
+
+    /// Forgets the batches that segments hold from the row's end on without a break: the walk steps
+    /// over their blocks unread. So a start holds no more of a partition than the process that
+    /// stopped did, whatever its journals do.
+    fn forget_sealed(&mut self) {
+        let follows = |sealed: &(Offset, ChainHash), placed: &&Placed| {
+            placed.is_flushed && placed.chain_before == sealed.1 && placed.next > sealed.0
+        };
+        while let Some(placed) = self.placed.get(&self.sealed.0) {
+            if !follows(&self.sealed, &placed) {
+                break;
+            }
+            self.sealed = (placed.next, placed.chain_after);
+        }
+        while let Some(first) = self.batches.first_entry() {
+            if first.get().next > self.sealed.0 {
+                break;
+            }
+            first.remove();
+        }
     }
 
     fn take_block(&mut self, fragment: &Fragment, payload: &[u8], now_ms: i64) -> Option<()> {
@@ -279,6 +279,7 @@ impl Partition {
             read_ms: now_ms,
         };
         self.placed.insert(base, placed);
+        self.forget_sealed();
         Some(())
     }
 
@@ -323,9 +324,14 @@ impl Partition {
         self.batches.retain(|_, batches| batches.next > end);
         self.placed.retain(|_, placed| placed.next > end);
         switch.apply(&mut self.row);
+        if self.sealed.0 < end {
+            self.sealed = switch.end;
+            self.forget_sealed();
+        }
     }
 
-    /// Forgets everything from `end` on; the chain there is `chain`.
+    /// Forgets everything from `end` on; the chain there is `chain`. No release writes such a frame
+    /// yet: one that does must not cut what a seal before it let this replay forget.
     fn truncate(&mut self, end: Offset, chain: ChainHash) {
         self.row.epochs.truncate(end);
         self.row.producers.truncate(end);

@@ -8,6 +8,7 @@
 
 use super::{
     RecoverError, RecoverOptions, RecoveryReport, journal_dir,
+    seal::Sealer,
     walk::{Tail, Walked},
 };
 use crate::{
@@ -15,17 +16,14 @@ use crate::{
     disk::{Disk, Flush, OpenMode, PAGE},
     hash::ChainHash,
     journal::{
-        FIRST_FILE, JournalState, file_path,
+        JournalState, file_path,
         fragment::{Fragment, Kind},
         frame::{FrameHead, FrameWriter, Sequence, frame_len},
-        row::Row,
     },
     node::JournalSet,
-    partition::Log,
-    pool::{self, FileHead, FileKind, Filling},
+    pool::{self, FileHead, FileKind},
     sabotage::{self, Sabotage},
-    segment::{SegmentFile, partition_dir},
-    store::{RecoveredPartition, ShardState, block_payload_bytes, fill_block},
+    store::{RecoveredPartition, ShardState},
     types::{Offset, ShardId, TopicPartition},
 };
 use bytes::Bytes;
@@ -33,7 +31,6 @@ use std::{
     cmp::Reverse,
     io,
     path::{Path, PathBuf},
-    rc::Rc,
 };
 
 /// The first file beyond what is recovered: enough for the first writes, little enough to be
@@ -66,165 +63,144 @@ pub(super) async fn shards_of<D: Disk>(disk: &D, dir: &Path) -> Result<u16, Reco
     })
 }
 
-pub(super) async fn write_set<D: Disk>(
-    disk: &D,
-    set: JournalSet,
-    walked: Vec<Walked>,
-    placement: impl Fn(TopicPartition) -> ShardId,
-    options: &RecoverOptions,
-    report: &mut RecoveryReport,
-) -> Result<Vec<ShardState>, RecoverError> {
-    let dir = journal_dir(&options.store.data).join(set.to_string());
-    disk.create_dir(&dir).await.map_err(io_at(&dir))?;
-    let mut by_shard: Vec<Vec<Walked>> = (0..options.shards).map(|_| Vec::new()).collect();
-    for partition in walked {
-        let shard = placement(partition.tp);
-        assert!(
-            shard.0 < options.shards,
-            "placement knows the number of shards"
-        );
-        by_shard[usize::from(shard.0)].push(partition);
-    }
-    let mut shards = Vec::new();
-    for (shard, partitions) in (0..).map(ShardId).zip(by_shard) {
-        let kept = seal_excess(disk, partitions, options, report).await?;
-        let dir = dir.join(shard.to_string());
-        disk.create_dir(&dir).await.map_err(io_at(&dir))?;
-        let journal = write_journal(disk, &dir, &kept, options).await?;
-        shards.push(ShardState {
-            shard,
-            journal,
-            partitions: kept,
-        });
-    }
-    let marker = dir.join(format!("{MARKER}{}", options.shards));
-    let mode = OpenMode::Create { len: PAGE as u64 };
-    disk.open(&marker, mode).await.map_err(io_at(&marker))?;
-    disk.sync_dir(&dir).await.map_err(io_at(&dir))?;
-    Ok(shards)
+/// The fresh set while it gathers.
+pub(super) struct Fresh<'a, D: Disk> {
+    disk: &'a D,
+    options: &'a RecoverOptions,
+    sealer: Sealer<'a, D>,
+    /// By shard of the fresh set.
+    shards: Vec<Gathered>,
 }
 
-/// Seals what the fresh journal has no room for, largest first, and every batch before an
-/// unreadable range; what is left of each partition is one contiguous tail.
-async fn seal_excess<D: Disk>(
-    disk: &D,
-    mut partitions: Vec<Walked>,
-    options: &RecoverOptions,
-    report: &mut RecoveryReport,
-) -> Result<Vec<RecoveredPartition>, RecoverError> {
-    let store = &options.store;
-    let limit = (store.journal_bytes as usize).min(store.open_block_budget_bytes) / 2;
-    let last_len = |walked: &Walked| match walked.tails.last() {
-        Some(tail) if walked.is_tail_last => tail.bytes.len(),
-        _ => 0,
-    };
-    let mut total: usize = partitions.iter().map(last_len).sum();
-    partitions.sort_by_key(|walked| Reverse(last_len(walked)));
-    let mut kept = Vec::new();
-    for mut walked in partitions {
-        let len = last_len(&walked);
-        let keeps = total <= limit && len > 0;
-        let last = if keeps { walked.tails.pop() } else { None };
-        if !keeps {
-            total -= len;
+/// What one shard of the fresh set begins with.
+#[derive(Default)]
+struct Gathered {
+    partitions: Vec<RecoveredPartition>,
+    tail_bytes: usize,
+}
+
+impl<'a, D: Disk> Fresh<'a, D> {
+    pub(super) fn new(disk: &'a D, options: &'a RecoverOptions) -> Fresh<'a, D> {
+        Fresh {
+            disk,
+            options,
+            sealer: Sealer::new(disk, options),
+            shards: (0..options.shards).map(|_| Gathered::default()).collect(),
         }
-        if !walked.tails.is_empty() {
-            report.sealed_partitions += 1;
+    }
+
+    /// Takes the partitions of one old journal. What the fresh journals have no room for is sealed
+    /// at once, and leaves memory: so a start holds what its shards may hold, and one journal's
+    /// more, however many shards there were before.
+    pub(super) async fn take(
+        &mut self,
+        walked: Vec<Walked>,
+        placement: &impl Fn(TopicPartition) -> ShardId,
+        report: &mut RecoveryReport,
+    ) -> Result<(), RecoverError> {
+        for partition in walked {
+            let shard = placement(partition.tp);
+            assert!(
+                shard.0 < self.options.shards,
+                "placement knows the number of shards"
+            );
+            let recovered = self.recovered(partition, report).await?;
+            let gathered = &mut self.shards[usize::from(shard.0)];
+            gathered.tail_bytes += recovered.tail.len();
+            gathered.partitions.push(recovered);
         }
-        for tail in std::mem::take(&mut walked.tails) {
-            seal_tail(disk, &mut walked, &tail, options).await?;
+        for shard in 0..self.shards.len() {
+            self.seal_excess(shard, report).await?;
         }
+        Ok(())
+    }
+
+    /// Seals every batch before an unreadable range; what is left is one contiguous tail.
+    async fn recovered(
+        &mut self,
+        mut walked: Walked,
+        report: &mut RecoveryReport,
+    ) -> Result<RecoveredPartition, RecoverError> {
+        let last = if walked.is_tail_last {
+            walked.tails.pop()
+        } else {
+            None
+        };
+        report.sealed_partitions += u64::from(!walked.tails.is_empty());
         let (tp, mut row) = (walked.tp, walked.row);
+        for tail in &walked.tails {
+            self.sealer.seal(tp, &mut row, tail).await?;
+        }
         row.flushed = last
             .as_ref()
             .map_or(walked.end, |tail| (tail.base, tail.chain));
-        let tail = last.map_or_else(Bytes::new, |tail| tail.bytes);
-        kept.push(RecoveredPartition { tp, row, tail });
+        let (tail, end) = (last.map(|tail| tail.bytes).unwrap_or_default(), walked.end);
+        Ok(RecoveredPartition { tp, row, tail, end })
     }
-    Ok(kept)
-}
 
-/// Writes a tail to new segment files and names them in the row.
-async fn seal_tail<D: Disk>(
-    disk: &D,
-    walked: &mut Walked,
-    tail: &Tail,
-    options: &RecoverOptions,
-) -> Result<(), RecoverError> {
-    let row = Row {
-        flushed: (tail.base, tail.chain),
-        ..walked.row.clone()
-    };
-    let mut log: Log<D> = Log::from_row(&row);
-    let full = block_payload_bytes(options.store.block_bytes);
-    log.restore(&tail.bytes, &row.rolls, FIRST_FILE, full);
-    log.freeze();
-    let mut file: Option<Rc<SegmentFile<D>>> = None;
-    while let Some(held) = log.held.pop_front() {
-        let len = held.block.sealed_len();
-        let base = held.segment_base;
-        let is_same = log.segments.writable(base).is_some();
-        let current = match file.take().filter(|file| is_same && file.room_for(len)) {
-            Some(file) => file,
-            None => {
-                new_file(
-                    disk,
-                    &mut log,
-                    walked.tp,
-                    (base, held.block.base, len),
-                    options,
-                )
-                .await?
+    /// Seals, largest first, what the shard's fresh journal and open blocks have no room for.
+    async fn seal_excess(
+        &mut self,
+        shard: usize,
+        report: &mut RecoveryReport,
+    ) -> Result<(), RecoverError> {
+        let store = &self.options.store;
+        let limit = (store.journal_bytes as usize).min(store.open_block_budget_bytes) / 2;
+        let Gathered {
+            partitions,
+            tail_bytes,
+        } = &mut self.shards[shard];
+        if *tail_bytes <= limit {
+            return Ok(());
+        }
+        partitions.sort_by_key(|partition| Reverse(partition.tail.len()));
+        for partition in partitions.iter_mut() {
+            if *tail_bytes <= limit {
+                break;
             }
-        };
-        let position = current.reserve(len);
-        let position = position.expect("a file is chosen to have room");
-        let mut buf = disk.buffer(len);
-        fill_block(&held.block, walked.tp, current.incarnation(), buf.as_mut());
-        let written = disk
-            .write(current.file(), position.0, buf, Flush::Data)
-            .await
-            .0;
-        written.map_err(io_at(current.path()))?;
-        let (entry, batch_bytes) = (held.entry(position, len as u32), held.block.len());
-        log.segments
-            .flushed(current.incarnation(), entry, batch_bytes, row.appended_ms);
-        file = Some(current);
+            let bytes = std::mem::take(&mut partition.tail);
+            *tail_bytes -= bytes.len();
+            let (base, chain) = partition.row.flushed;
+            let tail = Tail { base, chain, bytes };
+            let (tp, row) = (partition.tp, &mut partition.row);
+            self.sealer.seal(tp, row, &tail).await?;
+            row.flushed = partition.end;
+            report.sealed_partitions += 1;
+        }
+        Ok(())
     }
-    walked.row.files = log.segments.slots.iter().map(|slot| slot.row).collect();
-    Ok(())
-}
 
-async fn new_file<D: Disk>(
-    disk: &D,
-    log: &mut Log<D>,
-    tp: TopicPartition,
-    (base, first, block_bytes): (Offset, Offset, usize),
-    options: &RecoverOptions,
-) -> Result<Rc<SegmentFile<D>>, RecoverError> {
-    let class = log.segments.next_class(base, block_bytes);
-    let class = class.expect("a batch is capped to fit the largest segment file");
-    let pool = options.store.data.join("pool").join(class.to_string());
-    let incarnation = options.incarnations.next();
-    let kind = FileKind::Segment;
-    let filling = Filling::Allocated;
-    let prepared = pool::prepare(disk, &pool, kind, class.bytes(), filling, incarnation).await;
-    let mut prepared = prepared.map_err(io_at(&pool))?;
-    let dir = partition_dir(&options.store.data, tp);
-    let there = disk.list(&dir).await.map_err(io_at(&dir))?;
-    let mut name = log.segments.take_name(base);
-    // No row may name a file that is there: it holds a block that was announced and not confirmed,
-    // which a repeated start must find again (S11), or comes from a start that was cut short.
-    while there.contains(&dir.join(name.to_string())) {
-        name.number += 1;
+    /// Writes the set; durable, with the files that its rows name, when it returns.
+    pub(super) async fn write(&mut self, set: JournalSet) -> Result<Vec<ShardState>, RecoverError> {
+        self.sealer.flush().await?;
+        let dir = journal_dir(&self.options.store.data).join(set.to_string());
+        self.disk.create_dir(&dir).await.map_err(io_at(&dir))?;
+        let mut shards = Vec::new();
+        let gathered = std::mem::take(&mut self.shards);
+        for (shard, gathered) in (0..).map(ShardId).zip(gathered) {
+            let mut partitions = gathered.partitions;
+            partitions.sort_unstable_by_key(|partition| partition.tp);
+            let dir = dir.join(shard.to_string());
+            self.disk.create_dir(&dir).await.map_err(io_at(&dir))?;
+            let journal = write_journal(self.disk, &dir, &partitions, self.options).await?;
+            shards.push(ShardState {
+                shard,
+                journal,
+                partitions,
+            });
+        }
+        let marker = dir.join(format!("{MARKER}{}", self.options.shards));
+        let mode = OpenMode::Create { len: PAGE as u64 };
+        let made = self.disk.open(&marker, mode).await;
+        made.map_err(io_at(&marker))?;
+        self.disk.sync_dir(&dir).await.map_err(io_at(&dir))?;
+        Ok(shards)
     }
-    let target = dir.join(name.to_string());
-    pool::place(disk, &prepared.path, &target)
-        .await
-        .map_err(io_at(&target))?;
-    prepared.path = target;
-    let file = SegmentFile::create(disk, &prepared, tp).await?;
-    Ok(log.segments.push(name, first, file))
+
+    /// Removes segment files that a start which fails has made.
+    pub(super) async fn discard(self) {
+        self.sealer.discard().await;
+    }
 }
 
 /// One frame's content, gathered.
@@ -256,7 +232,8 @@ async fn write_journal<D: Disk>(
         incarnation,
         len,
     };
-    let file = pool::create_unflushed(disk, &path, head).await;
+    // Frames take the place of the zeros before there.
+    let file = pool::create_unflushed(disk, &path, head, (PAGE + content) as u64).await;
     let file = file.map_err(io_at(&path))?;
     let mut state = JournalState {
         dir: dir.to_owned(),
@@ -345,7 +322,7 @@ fn add(frames: &mut Vec<Content>, fragment: Fragment, payload: Bytes) {
 
 /// A tail's batches, cut so that each fragment fits a frame.
 fn add_tail(frames: &mut Vec<Content>, partition: &RecoveredPartition) {
-    let RecoveredPartition { tp, row, tail } = partition;
+    let RecoveredPartition { tp, row, tail, .. } = partition;
     let (mut base, mut chain) = row.flushed;
     let (mut next, mut chain_after) = (base, chain);
     let (mut start, mut end) = (0, 0);

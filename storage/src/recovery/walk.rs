@@ -66,13 +66,7 @@ pub(super) async fn walk<D: Disk>(
     accept_loss: bool,
     report: &mut RecoveryReport,
 ) -> Result<Walked, RecoverError> {
-    let boundary = partition.row.boundary;
-    let begins_later = boundary.0 > partition.row.flushed.0;
-    let at = if begins_later {
-        boundary
-    } else {
-        partition.row.flushed
-    };
+    let at = partition.row.begins();
     let (tails, growing) = (Vec::new(), BytesMut::new());
     let mut walker = Walker {
         disk,

@@ -135,13 +135,15 @@ impl Summary {
             }
             None => return Err(CommandError::Other("the plain disk waited".to_owned())),
         };
-        let Some(readable) = found.readable() else {
+        let Some(readable) = found.readable(&disk).now_or_never().flatten() else {
             self.note(dir, 0, "no frame verifies".to_owned());
             return Ok(());
         };
         let mut is_in_head = true;
+        let mut again = found.frames(&disk);
         for located in &readable.frames {
-            let fragments = found.view(located).and_then(|view| view.fragments());
+            let frame = again.read(located).now_or_never().and_then(Result::ok);
+            let fragments = frame.and_then(|frame| frame.fragments());
             for (fragment, payload) in fragments.into_iter().flatten() {
                 is_in_head &= fragment.kind != Kind::RowsEnd;
                 take(&fragment, payload, is_in_head, partitions);
