@@ -12,6 +12,14 @@ use std::collections::{BTreeMap, VecDeque};
 /// among them. That also holds after a cut at recovery: what was cut was never answered.
 pub const WINDOW: usize = 5;
 
+/// Producers of a partition that are remembered at most; a store with small journal files remembers
+/// fewer. Kafka remembers all for a day, in memory that nothing bounds, and every row of the
+/// journal repeats them (S8): a million would be two hundred MiB for each of its files. The one
+/// that has not been seen for longest is forgotten first, as if it had expired: what it sends next
+/// is accepted whatever its sequence is (KIP-360), and only a batch that it sends again after so
+/// many others came is stored twice.
+pub const PRODUCERS_MAX: usize = 20_000;
+
 /// One remembered batch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Sent {
@@ -77,12 +85,23 @@ pub enum SequenceError {
 }
 
 /// The producers of one partition.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct ProducerTable {
     /// In order: what is written must not depend on where a hash happens to put a producer.
     producers: BTreeMap<ProducerId, Producer>,
-    /// All of them, in the order in which expiry looks at them.
-    round: VecDeque<ProducerId>,
+    /// All of them, in the order in which expiry looks at them, with when they were seen then.
+    round: VecDeque<(ProducerId, i64)>,
+    limit: usize,
+}
+
+impl Default for ProducerTable {
+    fn default() -> ProducerTable {
+        ProducerTable {
+            producers: BTreeMap::new(),
+            round: VecDeque::new(),
+            limit: PRODUCERS_MAX,
+        }
+    }
 }
 
 impl PartialEq for ProducerTable {
@@ -147,7 +166,7 @@ impl ProducerTable {
     pub fn note_sent(&mut self, id: ProducerId, epoch: ProducerEpoch, seen_ms: i64, sent: Sent) {
         let round = &mut self.round;
         let known = self.producers.entry(id).or_insert_with(|| {
-            round.push_back(id);
+            round.push_back((id, seen_ms));
             Producer {
                 epoch,
                 seen_ms,
@@ -164,6 +183,47 @@ impl ProducerTable {
         known.seen_ms = seen_ms;
         known.sent.rotate_left(1);
         known.sent[WINDOW - 1] = Some(sent);
+        self.forget_excess();
+    }
+
+    /// An empty table with another limit.
+    #[must_use]
+    pub fn with_limit(limit: usize) -> ProducerTable {
+        ProducerTable {
+            limit,
+            ..ProducerTable::default()
+        }
+    }
+
+    /// Remembers no more than `limit` from now on.
+    pub fn bound(&mut self, limit: usize) {
+        self.limit = limit;
+        if self.producers.len() > limit {
+            // A row has them by their ids.
+            let producers = &self.producers;
+            for (id, seen_ms) in &mut self.round {
+                *seen_ms = producers.get(id).map_or(0, |known| known.seen_ms);
+            }
+            let round = self.round.make_contiguous();
+            round.sort_by_key(|(_, seen_ms)| *seen_ms);
+            self.forget_excess();
+        }
+    }
+
+    /// Forgets those not seen for longest, by second chance: one that was seen since it was looked
+    /// at goes round once more. So an append moves nothing in any order.
+    fn forget_excess(&mut self) {
+        while self.producers.len() > self.limit {
+            let Some((id, looked_ms)) = self.round.pop_front() else {
+                return;
+            };
+            match self.producers.get(&id) {
+                Some(known) if known.seen_ms > looked_ms => {
+                    self.round.push_back((id, known.seen_ms));
+                }
+                _ => drop(self.producers.remove(&id)),
+            }
+        }
     }
 
     /// Forgets batches at or after `end`: the log was cut there. A producer without any left is
@@ -185,20 +245,20 @@ impl ProducerTable {
         self.producers
             .retain(|_, producer| producer.newest().is_some());
         let producers = &self.producers;
-        self.round.retain(|id| producers.contains_key(id));
+        self.round.retain(|(id, _)| producers.contains_key(id));
     }
 
     /// Looks at the next `count` producers in turn, and forgets those not seen since `before_ms`.
     pub fn expire(&mut self, before_ms: i64, count: usize) {
         for _ in 0..count.min(self.round.len()) {
-            let Some(id) = self.round.pop_front() else {
+            let Some((id, looked_ms)) = self.round.pop_front() else {
                 return;
             };
             let is_gone = |producer: &Producer| producer.seen_ms < before_ms;
             if self.producers.get(&id).is_some_and(is_gone) {
                 self.producers.remove(&id);
             } else {
-                self.round.push_back(id);
+                self.round.push_back((id, looked_ms));
             }
         }
     }
@@ -319,6 +379,28 @@ mod tests {
             ..batch(0, 77, 10, 1)
         };
         assert_eq!(table.check(&again), Ok(Verdict::Fresh), "its state is gone");
+    }
+
+    #[test]
+    fn the_one_not_seen_for_longest_makes_room() {
+        let seen = |table: &mut ProducerTable, id: i64, sequence: i32, ms: i64| {
+            let batch = BatchHeader {
+                producer: ProducerId(id),
+                ..batch(0, sequence, ms, 1)
+            };
+            table.note(&batch, ms);
+        };
+        let mut table = ProducerTable::with_limit(3);
+        for id in 0..3 {
+            seen(&mut table, id, 0, id);
+        }
+        seen(&mut table, 0, 1, 10);
+        seen(&mut table, 3, 0, 11);
+        let ids: Vec<i64> = table.iter().map(|(id, _)| id.0).collect();
+        assert_eq!(ids, [0, 2, 3]);
+        table.bound(1);
+        let ids: Vec<i64> = table.iter().map(|(id, _)| id.0).collect();
+        assert_eq!(ids, [3]);
     }
 
     #[test]

@@ -229,6 +229,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
     fn restore(&self, recovered: &RecoveredPartition) {
         let RecoveredPartition { tp, row, tail, .. } = recovered;
         let mut log = Log::from_row(row);
+        log.producers.bound(self.config.producers_max());
         let full = self.config.block_payload_bytes();
         let charged_bytes = log.restore(tail, &row.rolls, FIRST_FILE, full);
         self.charge(charged_bytes as isize);
@@ -372,7 +373,9 @@ impl<D: Disk, C: Clock> Store<D, C> {
         let partition = partitions.entry(tp).or_insert_with(|| {
             debug_assert!(how.segment_bytes > 0, "a segment holds at least a batch");
             let progress = Progress::new(Offset(0), self.config.fence.clone());
-            Partition::new(tp, progress, Log::from_row(&Row::default()))
+            let mut log = Log::from_row(&Row::default());
+            log.producers.bound(self.config.producers_max());
+            Partition::new(tp, progress, log)
         });
         Rc::clone(partition)
     }

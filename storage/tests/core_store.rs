@@ -3,8 +3,12 @@
 
 mod core;
 
-use core::{Node, Told, sent, start, tp};
-use spate_storage::disk::simulated::{Crash, Simulation};
+use core::{Node, Sent, Told, sent, start, tp};
+use spate_storage::{
+    disk::simulated::{Crash, Simulation},
+    types::Offset,
+};
+use std::rc::Rc;
 
 #[test]
 fn appended_is_read_back_after_a_crash_under_other_shards() {
@@ -67,4 +71,78 @@ fn large_appends_go_straight_to_the_segment() {
     told.check(&node);
     let node = Node::start(node.crash(Crash::Power), &start(1));
     told.check(&node);
+}
+
+/// Each record comes from a producer of its own, as when an idempotent producer is opened for each
+/// request. All of them together would make a row longer than a journal file, and the journal could
+/// never go on in its next one.
+#[test]
+fn two_hundred_thousand_producers_of_one_partition_leave_the_journal_its_room() {
+    let mut how = start(1);
+    how.config.journal_bytes = 16 << 20;
+    how.config.journal_file_bytes = 4 << 20;
+    how.config.open_block_budget_bytes = 64 << 20;
+    let node = Node::start(Simulation::new(5), &how);
+    let one = |producer: i64| Sent {
+        producer,
+        sequence: 0,
+        ..sent(80, 1)
+    };
+    for producer in 0..200_000 {
+        let appended = node.append(tp(0), one(producer));
+        if producer % 5_000 == 4_999 {
+            let commit = appended.commit;
+            let committed = async move { commit.wait().await };
+            node.sim.block_on(committed).unwrap();
+        }
+    }
+    // A row of theirs takes an eighth of a journal file at most.
+    let remembered = node.store(tp(0)).producers(tp(0)).len();
+    assert!((1_000..=4_096).contains(&remembered), "{remembered}");
+    let counters = node.stores[0].counters();
+    assert!(counters.files_reused > 0, "{counters:?}");
+
+    let node = Node::start(node.crash(Crash::Power), &how);
+    assert_eq!(node.store(tp(0)).producers(tp(0)).len(), remembered);
+    let again = node.append_durably(tp(0), one(199_999));
+    assert_eq!(again.base_offset.0, 199_999, "the newest are remembered");
+    let forgotten = node.append_durably(tp(0), one(0));
+    assert_eq!(forgotten.base_offset.0, 200_000);
+}
+
+/// Kafka answers with the largest timestamp of its segments, whatever DeleteRecords has hidden of
+/// them; so do we of the batches that are still there.
+#[test]
+fn largest_timestamp_is_found_behind_a_start_inside_its_batch() {
+    let node = Node::start(Simulation::new(6), &start(1));
+    for (records, timestamp) in [(4, 900), (3, 400)] {
+        let batch = Sent {
+            records,
+            timestamp,
+            ..sent(200, 1)
+        };
+        node.append_durably(tp(0), batch);
+    }
+    for begin in [2, 5] {
+        let store = Rc::clone(node.store(tp(0)));
+        let found = node.sim.block_on(async move {
+            store.advance_start(tp(0), Offset(begin)).await.unwrap();
+            store.max_timestamp(tp(0)).await.unwrap().unwrap()
+        });
+        assert_eq!((found.offset, found.timestamp), (Offset(0), 900));
+        let store = Rc::clone(node.store(tp(0)));
+        let visible = async move { store.offset_at_timestamp(tp(0), 900).await.unwrap() };
+        let visible = node.sim.block_on(visible);
+        assert_eq!(
+            visible.map(|found| found.offset),
+            (begin == 2).then_some(Offset(2))
+        );
+    }
+    // Of a log that is deleted to its end nothing is left.
+    let store = Rc::clone(node.store(tp(0)));
+    let found = node.sim.block_on(async move {
+        store.advance_start(tp(0), Offset(7)).await.unwrap();
+        store.max_timestamp(tp(0)).await.unwrap()
+    });
+    assert_eq!(found, None);
 }

@@ -4,12 +4,16 @@
 
 mod core;
 
-use core::{Node, Start, Told, sent, start, tp};
+use core::{Node, Sent, Start, Told, encode, sent, stamp, start, tp};
 use spate_storage::{
-    disk::simulated::{Crash, Effect, Fault, Operation, Simulation},
+    compaction::{CompactionError, CompactionRules},
+    disk::{
+        Disk, Flush, OpenMode,
+        simulated::{Crash, Effect, Fault, Operation, Simulation},
+    },
     journal::{fragment::Kind, reader::FoundJournal},
     recovery::RecoverError,
-    store::{ReadError, ScrubPace},
+    store::{CompactError, ReadError, ScrubPace, Stamp},
     types::{Offset, TopicPartition},
 };
 use std::{
@@ -141,7 +145,7 @@ fn s19_an_unreadable_sector_of_a_journal_is_the_operators_decision() {
     }
     node.run_for(500);
     let sim = node.crash(Crash::Kill);
-    // The page behind the last frame: it would be zeros.
+    // The first page, by itself and once more.
     let fault = Fault {
         operation: Operation::Read,
         path_part: "/journal/1/0/0".to_owned(),
@@ -162,7 +166,7 @@ fn s19_an_unreadable_sector_of_a_journal_is_the_operators_decision() {
         accept_loss: true,
         ..start(1)
     };
-    // The piece and its first page, the head, which the journal does without: nothing names it.
+    // The head, which the journal does without only where another file names it.
     match Node::try_start(sim, &accepting) {
         Ok(node) => told.check(&node),
         Err((sim, error)) => {
@@ -170,19 +174,20 @@ fn s19_an_unreadable_sector_of_a_journal_is_the_operators_decision() {
                 matches!(error, RecoverError::MissingJournal { .. }),
                 "{error}"
             );
-            // The same for a page that frames do not need.
-            let fault = Fault {
-                operation: Operation::Read,
-                path_part: "/journal/1/0/0".to_owned(),
-                skip: 40,
-                times: 1,
-                effect: Effect::Errno(EIO),
+            // The same for a page that frames do not need: the file is read in one piece behind its
+            // head, and page by page when that fails.
+            let refuse = |sim: &Simulation, skip| {
+                let fault = Fault::once(Operation::Read, "/journal/1/0/0", EIO);
+                sim.disk().inject(Fault { skip, ..fault });
             };
-            let whole = Fault::once(Operation::Read, "/journal/1/0/0", EIO);
-            sim.disk().inject(whole);
-            sim.disk().inject(fault);
-            let (sim, _) = Node::try_start(sim, &start(1)).map(|_| ()).unwrap_err();
+            refuse(&sim, 1);
+            refuse(&sim, 55);
+            let (sim, error) = Node::try_start(sim, &start(1)).map(|_| ()).unwrap_err();
+            assert!(matches!(error, RecoverError::Unreadable { .. }), "{error}");
+            refuse(&sim, 1);
+            refuse(&sim, 55);
             let node = Node::start(sim, &accepting);
+            assert_eq!(node.report.unreadable_pages.len(), 1);
             told.check(&node);
         }
     }
@@ -305,5 +310,138 @@ fn s19_a_lost_tail_that_names_nobody_is_told_by_the_rows_behind_it() {
     assert_eq!(
         node.append_durably(tp(0), sent(300, 9)).base_offset,
         Offset(6)
+    );
+}
+
+/// Six batches of a partition, each a block written directly to its segment, and where those of its
+/// second file lie. Nothing knows more of that file than its blocks' own headers: it has no index.
+fn written_directly(how: &Start) -> (Simulation, PathBuf, Vec<u64>) {
+    let node = Node::start(Simulation::new(31), how);
+    for n in 0..6 {
+        let timestamp = 1000 * i64::from(n);
+        let what = Sent {
+            timestamp,
+            ..sent(50_000, n)
+        };
+        node.append_durably(tp(0), what);
+        // The first finds no file at hand, and takes the journal.
+        node.run_for(1000);
+    }
+    let files = segments(&node);
+    let sim = node.crash(Crash::Kill);
+    let is_begin = |file: &PathBuf, at: u64| {
+        let first = sim.disk().peek(file, 4096, 8).unwrap();
+        first != [0; 8] && sim.disk().peek(file, at, 8).unwrap() == first
+    };
+    let blocks = |file: &PathBuf| -> Vec<u64> {
+        let len = sim
+            .disk()
+            .files()
+            .into_iter()
+            .find(|(path, _)| path == file)
+            .unwrap()
+            .1;
+        let pages = (4096..len).step_by(4096);
+        pages.filter(|at| is_begin(file, *at)).collect()
+    };
+    let file = files
+        .into_iter()
+        .max_by_key(|file| blocks(file).len())
+        .unwrap();
+    let places = blocks(&file);
+    assert!(places.len() >= 4, "{places:?}");
+    (sim, file, places)
+}
+
+#[test]
+fn s19_a_lookup_by_time_says_that_an_earlier_record_may_be_damaged() {
+    let mut how = start(1);
+    how.config.cache_bytes = 0;
+    let (sim, file, places) = written_directly(&how);
+    // Its header: nobody can tell what times it had.
+    sim.disk().flip_bit(&file, places[1] + 20, 1);
+    let node = Node::start(sim, &how);
+    let find = |timestamp| {
+        let store = Rc::clone(node.store(tp(0)));
+        let found = async move { store.offset_at_timestamp(tp(0), timestamp).await };
+        node.sim.block_on(found)
+    };
+    // Block `n` of the second file is the batch with the timestamp `1000 * (first + n)`.
+    let first = 6 - places.len() as i64;
+    assert_eq!(find(1000 * first).unwrap().unwrap().offset, Offset(first));
+    let error = find(1000 * (first + 1)).unwrap_err();
+    assert!(matches!(error, ReadError::Unreadable { .. }), "{error}");
+    assert_eq!(node.stores[0].counters().damages, 1);
+}
+
+/// A write that went to another block's place, as a disk may do it: every block that is found
+/// verifies, and one is missing. To compact such a file would make the loss good for ever, and
+/// silent.
+#[test]
+fn s19_a_file_whose_blocks_do_not_follow_one_another_is_not_compacted() {
+    let mut how = start(1);
+    how.config.cache_bytes = 0;
+    let (sim, file, places) = written_directly(&how);
+    let block_bytes = (places[2] - places[1]) as usize;
+    let disk = sim.disk();
+    let (source, path) = (places[2], file.clone());
+    let target = places[1];
+    sim.block_on(async move {
+        let file = disk.open(&path, OpenMode::Write).await.unwrap();
+        let (read, block) = disk.read(&file, source, disk.buffer(block_bytes)).await;
+        read.unwrap();
+        disk.write(&file, target, block, Flush::Data)
+            .await
+            .0
+            .unwrap();
+    });
+    let node = Node::start(sim, &how);
+    // The active Kafka segment is never compacted: another begins.
+    let rolling = Stamp {
+        segment_bytes: 1,
+        ..stamp(0)
+    };
+    for n in 6..8 {
+        let batch = encode(&sent(50_000, n));
+        let appended = node.store(tp(0)).append(tp(0), &batch, rolling).unwrap();
+        let committed = async move { appended.commit.wait().await };
+        node.sim.block_on(committed).unwrap();
+        node.run_for(1000);
+    }
+    let rules = CompactionRules {
+        min_dirty_ratio: 0.0,
+        min_lag_ms: 0,
+        max_lag_ms: i64::MAX,
+        delete_retention_ms: 0,
+        segment_bytes: 1 << 30,
+        key_memory_bytes: 1 << 20,
+        key_load: 0.9,
+        bytes_per_second: f64::MAX,
+    };
+    assert!(node.stores[0].dirtiness(tp(0), &rules).is_some());
+    let store = Rc::clone(node.store(tp(0)));
+    let compacted = async move { store.compact(tp(0), &rules).await };
+    let error = node.sim.block_on(compacted).unwrap_err();
+    let text = error.to_string();
+    let is_damage = matches!(
+        error,
+        CompactError::Failed {
+            error: CompactionError::Damaged { .. },
+            ..
+        }
+    );
+    assert!(
+        is_damage && text.contains("missing between its blocks"),
+        "{text}"
+    );
+    // Said once, and not tried again.
+    assert_eq!(node.stores[0].counters().damages, 1);
+    assert_eq!(node.stores[0].dirtiness(tp(0), &rules), None);
+    assert!(
+        node.sim
+            .disk()
+            .files()
+            .iter()
+            .any(|(path, _)| *path == file)
     );
 }

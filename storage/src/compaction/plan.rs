@@ -3,7 +3,7 @@
 
 use crate::{
     hash::ChainHash,
-    journal::row::FileRow,
+    journal::row::{FileRow, UnreadableRange},
     segment::Generation,
     types::{Offset, ProducerEpoch, ProducerId, TopicPartition},
 };
@@ -48,6 +48,8 @@ pub struct Plan {
     pub clean_end: Offset,
     /// Where the present generation ends, and the old chain there.
     pub compacted: (Offset, ChainHash),
+    /// Offsets that recovery gave up (S19): a gap there is no news.
+    pub unreadable: Vec<UnreadableRange>,
     /// Where the closed Kafka segments end.
     pub end: Offset,
     /// The wall clock of the round.

@@ -59,9 +59,9 @@ pub enum Kind {
     Truncate,
     /// The topic was deleted.
     Drop,
-    /// Everything known of one partition (S8); the payload is a row. `base` is where the log begins,
-    /// `next` its durable end: it stands in the table, so that it counts also where the payload is
-    /// damaged, and in files whose rows are not read.
+    /// Everything known of one partition (S8); the payload is a row. `base` is where the log
+    /// begins, `next` its durable end: it stands in the table, so that it counts also where the
+    /// payload is damaged, and in files whose rows are not read.
     Row,
     /// All rows of this file have come; `base` is their number.
     RowsEnd,

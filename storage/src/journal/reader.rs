@@ -1,6 +1,6 @@
 //! Finding the frames of one shard's journal at a start (S12), and telling a torn tail from
-//! corruption (S13). It writes nothing, and holds no more than where each frame lies: a replay reads
-//! again what counts, frame by frame.
+//! corruption (S13). It writes nothing, and holds no more than where each frame lies: a replay
+//! reads again what counts, frame by frame.
 //!
 //! Every 4 KiB boundary of every file is tried, whatever came before it: a damaged frame hides none
 //! behind it. Which of the frames count is decided afterwards, by their numbers:

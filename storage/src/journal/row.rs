@@ -27,7 +27,7 @@ use crate::{
     batch::BatchHeader,
     epoch::EpochTable,
     hash::{ChainHash, Incarnation},
-    producer::{ProducerTable, Sent},
+    producer::{PRODUCERS_MAX, ProducerTable, Sent, WINDOW},
     segment::{Generation, SegmentName},
     types::{LeaderEpoch, Offset, Position, ProducerEpoch, ProducerId},
 };
@@ -365,7 +365,8 @@ fn epochs(reader: &mut Reader<'_>) -> Option<EpochTable> {
 }
 
 fn producers(reader: &mut Reader<'_>) -> Option<ProducerTable> {
-    let mut producers = ProducerTable::default();
+    // By their ids here: which of them are the newest is known when all are read.
+    let mut producers = ProducerTable::with_limit(usize::MAX);
     for _ in 0..reader.u32()? {
         let (id, epoch) = (ProducerId(reader.i64()?), ProducerEpoch(reader.i16()?));
         let seen_ms = reader.i64()?;
@@ -373,8 +374,12 @@ fn producers(reader: &mut Reader<'_>) -> Option<ProducerTable> {
             producers.note_sent(id, epoch, seen_ms, sent(reader)?);
         }
     }
+    producers.bound(PRODUCERS_MAX);
     Some(producers)
 }
+
+/// Bytes of a producer in a row at most.
+pub(crate) const PRODUCER_BYTES_MAX: usize = 8 + 2 + 8 + 4 + WINDOW * (2 * 4 + 3 * 8);
 
 fn sent(reader: &mut Reader<'_>) -> Option<Sent> {
     Some(Sent {

@@ -19,6 +19,7 @@ use crate::{
 };
 use std::{
     collections::BTreeSet,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -103,7 +104,11 @@ impl<'a, D: Disk> Sealer<'a, D> {
         let incarnation = self.options.incarnations.next();
         let (kind, len) = (FileKind::Segment, class.bytes());
         let file = self.disk.open(&path, OpenMode::Create { len }).await;
-        self.files.push(path.clone());
+        // Also one that could be made only in part; but never one that was there.
+        let is_other = |error: &io::Error| error.kind() == io::ErrorKind::AlreadyExists;
+        if !file.as_ref().is_err_and(is_other) {
+            self.files.push(path.clone());
+        }
         let file = file.map_err(io_at(&path))?;
         let content: usize = blocks.iter().map(|held| held.block.sealed_len()).sum();
         let mut buf = self.disk.buffer(PAGE + content);

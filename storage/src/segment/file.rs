@@ -18,6 +18,7 @@ use crate::{
     block::{BlockError, SealedBlock},
     disk::{Disk, Flush, OpenMode, PAGE},
     hash::Incarnation,
+    journal::row::UnreadableRange,
     pool::{self, FileKind, HeadError, PreparedFile},
     sabotage::{self, Sabotage},
     types::{Offset, Position, TopicPartition},
@@ -353,6 +354,39 @@ impl<D: Disk> SegmentFile<D> {
     /// Ranges where blocks should be and none verify.
     pub fn damages(&self) -> &[Damage] {
         &self.damages
+    }
+
+    /// The first place, of those that concern offsets of the range, where blocks are damaged or do
+    /// not follow one another: a block that verifies in another's place hides that one. Compaction
+    /// leaves gaps before `compacted`, and what recovery gave up is no news.
+    pub(crate) fn first_break(
+        &self,
+        (from, until): (Offset, Offset),
+        compacted: Offset,
+        given_up: &[UnreadableRange],
+    ) -> Option<Damage> {
+        let concerns = |damage: &&Damage| {
+            let begins = damage.base.is_none_or(|base| base < until);
+            begins && damage.next.is_none_or(|next| next > from)
+        };
+        let damage = self.damages.iter().find(concerns).cloned();
+        damage.or_else(|| {
+            let entries = self.entries.borrow();
+            let mut pairs = entries.windows(2).map(|pair| (pair[0], pair[1]));
+            pairs.find_map(|(before, behind)| {
+                let (base, next) = (before.next, behind.base);
+                let is_hole = base < next && base < until && next > from && next > compacted;
+                let is_known = |range: &UnreadableRange| range.base <= base && next <= range.next;
+                let is_news = is_hole && !given_up.iter().any(is_known);
+                is_news.then(|| Damage {
+                    start: before.end(),
+                    end: behind.position,
+                    base: Some(base),
+                    next: Some(next),
+                    reason: format!("offsets {base} to {next} are missing between its blocks"),
+                })
+            })
+        })
     }
 
     /// All blocks, by position.

@@ -130,6 +130,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
             Err(error) => {
                 self.count(|counters| counters.compactions_failed += 1);
                 partition.log.borrow_mut().cleaning.is_uncleanable = !error.is_passing();
+                self.report_round(tp, &error);
                 return Err(CompactError::Failed { tp, error });
             }
         };
@@ -187,6 +188,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
             start: log.start,
             clean_end,
             compacted: log.cleaning.compacted,
+            unreadable: log.unreadable.clone(),
             end: found.end,
             now_ms,
             delete_retention_ms: rules.delete_retention_ms,

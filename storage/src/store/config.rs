@@ -2,7 +2,8 @@
 
 use super::ScrubPace;
 use crate::{
-    block::block_len, commit::Fence, disk::PAGE, pool::SizeClass, segment::index_len, space::Space,
+    block::block_len, commit::Fence, disk::PAGE, journal::row::PRODUCER_BYTES_MAX, pool::SizeClass,
+    producer::PRODUCERS_MAX, segment::index_len, space::Space,
 };
 use std::{path::PathBuf, time::Duration};
 
@@ -84,6 +85,13 @@ impl StoreConfig {
     /// Bytes of batches after which a block is full: its index and header must fit too.
     pub(super) fn block_payload_bytes(&self) -> usize {
         block_payload_bytes(self.block_bytes)
+    }
+
+    /// Producers that a partition remembers at most: a row, which has all of them, must leave most
+    /// of its journal file to others.
+    pub(super) fn producers_max(&self) -> usize {
+        let row_bytes = self.journal_file_bytes as usize / 8;
+        (row_bytes / PRODUCER_BYTES_MAX).min(PRODUCERS_MAX)
     }
 
     /// The largest batch: a block of its own in the largest segment file, with the page to spare

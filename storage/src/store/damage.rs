@@ -3,6 +3,7 @@
 
 use super::{ReadError, Store};
 use crate::{
+    compaction::CompactionError,
     disk::{Clock, Disk},
     segment::SegmentError,
     types::{Position, TopicPartition},
@@ -38,6 +39,19 @@ impl<D: Disk, C: Clock> Store<D, C> {
     pub(super) fn report_segment(&self, tp: TopicPartition, error: &SegmentError) {
         if !error.is_passing() {
             self.say_once(tp, error.path(), error.position(), &error.to_string());
+        }
+    }
+
+    /// The same for damage that ended a round of compaction: the log is left as it is.
+    pub(super) fn report_round(&self, tp: TopicPartition, error: &CompactionError) {
+        match error {
+            CompactionError::Source(error) => self.report_segment(tp, error),
+            CompactionError::Damaged { path, position, .. } => {
+                self.say_once(tp, path, *position, &error.to_string());
+            }
+            CompactionError::Io { .. }
+            | CompactionError::Unreadable { .. }
+            | CompactionError::Unknown => {}
         }
     }
 

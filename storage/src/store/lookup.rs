@@ -14,7 +14,7 @@ use crate::{
     disk::{Clock, Disk},
     hash::Incarnation,
     partition::{Log, Partition, Place},
-    segment::BlockEntry,
+    segment::{BlockEntry, SegmentFile},
     types::{LeaderEpoch, Offset, TopicPartition},
 };
 use bytes::Bytes;
@@ -31,6 +31,25 @@ pub struct TimestampedOffset {
     pub epoch: LeaderEpoch,
     /// The batch, as stored.
     pub batch: Bytes,
+}
+
+/// Which batches a lookup may give.
+#[derive(Clone, Copy)]
+enum Reach {
+    /// Those that reach beyond the log's start and this offset.
+    Visible(Offset),
+    /// All that are there: DeleteRecords hides what lies before the log's start, and the largest
+    /// timestamp is that of the stored batches all the same, as in Kafka.
+    Stored,
+}
+
+impl Reach {
+    fn least(self, start: Offset) -> Offset {
+        match self {
+            Reach::Visible(floor) => start.max(floor),
+            Reach::Stored => Offset(0),
+        }
+    }
 }
 
 impl<D: Disk, C: Clock> Store<D, C> {
@@ -52,10 +71,22 @@ impl<D: Disk, C: Clock> Store<D, C> {
         timestamp_ms: i64,
         floor: Offset,
     ) -> Result<Option<TimestampedOffset>, ReadError> {
-        let Some(partition) = self.partition(tp) else {
-            return Ok(None);
-        };
-        let mut from = partition.log.borrow().start.max(floor);
+        match self.partition(tp) {
+            Some(partition) => {
+                self.first_at(&partition, timestamp_ms, Reach::Visible(floor))
+                    .await
+            }
+            None => Ok(None),
+        }
+    }
+
+    async fn first_at(
+        &self,
+        partition: &Rc<Partition<D>>,
+        timestamp_ms: i64,
+        reach: Reach,
+    ) -> Result<Option<TimestampedOffset>, ReadError> {
+        let mut from = reach.least(partition.log.borrow().start);
         // Usually the first place has it; its match may lie before the log's start, though, or
         // behind the durable end. Blocks move and files go while one is read, so the next place is
         // looked for only then, by where the last one ended.
@@ -67,19 +98,20 @@ impl<D: Disk, C: Clock> Store<D, C> {
                 return Ok(None);
             };
             let file = match place {
-                Place::File(at) => file_of(&partition, at),
+                Place::File(at) => file_of(partition, at),
                 _ => None,
             };
-            match self.find_in(&partition, place, timestamp_ms, floor).await {
+            match self.find_in(partition, place, timestamp_ms, reach).await {
                 Ok(None) => from = next,
                 // Compaction took the file away: the log is looked at again.
-                Err(_) if file.is_some_and(|file| has_moved(&partition, file, from)) => {}
+                Err(_) if file.is_some_and(|file| has_moved(partition, file, from)) => {}
                 found => return found,
             }
         }
     }
 
-    /// The batch with the largest timestamp; the first of several.
+    /// The batch with the largest timestamp, also where it lies before the log's start and is still
+    /// there; the first of several.
     pub async fn max_timestamp(
         &self,
         tp: TopicPartition,
@@ -98,7 +130,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
         maxima.dedup();
         // The largest may belong to a batch that is not durable yet: then the next one below it.
         for max in maxima {
-            if let Some(found) = self.offset_at_timestamp(tp, max).await? {
+            if let Some(found) = self.first_at(&partition, max, Reach::Stored).await? {
                 return Ok(Some(found));
             }
         }
@@ -116,7 +148,10 @@ impl<D: Disk, C: Clock> Store<D, C> {
             partition.progress.durable_end(),
         );
         match max {
-            Some(max) => self.find_in(partition, Place::Open, max, Offset(0)).await,
+            Some(max) => {
+                let reach = Reach::Stored;
+                self.find_in(partition, Place::Open, max, reach).await
+            }
             None => Ok(None),
         }
     }
@@ -126,9 +161,9 @@ impl<D: Disk, C: Clock> Store<D, C> {
         partition: &Rc<Partition<D>>,
         place: Place,
         timestamp_ms: i64,
-        floor: Offset,
+        reach: Reach,
     ) -> Result<Option<TimestampedOffset>, ReadError> {
-        let start = partition.log.borrow().start.max(floor);
+        let start = reach.least(partition.log.borrow().start);
         let until = partition.progress.durable_end();
         let is_match = |header: &BatchHeader| {
             let is_inside = header.last() >= start && header.next() <= until;
@@ -136,14 +171,14 @@ impl<D: Disk, C: Clock> Store<D, C> {
         };
         if let Place::File(at) = place {
             return self
-                .find_in_file(partition, at, timestamp_ms, is_match)
+                .find_in_file(partition, at, timestamp_ms, (start, is_match))
                 .await;
         }
         Ok(find_in_memory(
             &mut partition.log.borrow_mut(),
             place,
             timestamp_ms,
-            is_match,
+            (start, is_match),
         ))
     }
 
@@ -152,7 +187,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
         partition: &Rc<Partition<D>>,
         at: usize,
         timestamp_ms: i64,
-        is_match: impl Fn(&BatchHeader) -> bool,
+        (start, is_match): (Offset, impl Fn(&BatchHeader) -> bool),
     ) -> Result<Option<TimestampedOffset>, ReadError> {
         let next = partition.log.borrow().segments.slots[at].row.next;
         // A file that retention took while it was being opened holds no answer any more.
@@ -161,10 +196,11 @@ impl<D: Disk, C: Clock> Store<D, C> {
             Err(_) if is_gone() => return Ok(None),
             other => other?,
         };
-        let start = partition.log.borrow().start;
         let is_late =
             |entry: &BlockEntry| entry.next > start && entry.max_timestamp >= timestamp_ms;
         for entry in file.entries().into_iter().filter(is_late) {
+            // What is damaged before it may have held an earlier one (S19).
+            self.check_whole(partition, &file, (start, entry.base))?;
             let block = self.block(partition.tp, &file, entry, entry.base).await?;
             let view = block.view();
             let view = view.map_err(|error| damaged(partition.tp, &file, entry, error))?;
@@ -177,7 +213,34 @@ impl<D: Disk, C: Clock> Store<D, C> {
                 return Ok(Some(TimestampedOffset::of(&header, batch, start)));
             }
         }
+        self.check_whole(partition, &file, (start, next))?;
         Ok(None)
+    }
+
+    /// Whether the file has all blocks with offsets of that range.
+    fn check_whole(
+        &self,
+        partition: &Partition<D>,
+        file: &SegmentFile<D>,
+        range: (Offset, Offset),
+    ) -> Result<(), ReadError> {
+        let log = partition.log.borrow();
+        // What lies before the log's start may have gone without ever being sealed.
+        let (from, until) = (range.0.max(log.start), range.1);
+        let compacted = log.cleaning.compacted.0;
+        let Some(found) = file.first_break((from, until), compacted, &log.unreadable) else {
+            return Ok(());
+        };
+        drop(log);
+        let error = ReadError::Unreadable {
+            tp: partition.tp,
+            asked: found.base.unwrap_or(from),
+            path: file.path().to_owned(),
+            position: found.start,
+            reason: found.reason,
+        };
+        self.report(&error);
+        Err(error)
     }
 }
 
@@ -203,9 +266,8 @@ fn find_in_memory<D: Disk>(
     log: &mut Log<D>,
     place: Place,
     timestamp_ms: i64,
-    is_match: impl Fn(&BatchHeader) -> bool,
+    (start, is_match): (Offset, impl Fn(&BatchHeader) -> bool),
 ) -> Option<TimestampedOffset> {
-    let start = log.start;
     let block = log.block_mut(place)?;
     let entry = block
         .index
