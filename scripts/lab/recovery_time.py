@@ -1,7 +1,7 @@
 """How long a broker takes to serve again after kill -9, by how much is in its log.
 
     scripts/recovery-time [--gib 1,5,20] [--kafka]
-    scripts/recovery-time --partitions 10000 [--records 24000] [--set journal.bytes=67108864] [--kafka]
+    scripts/recovery-time --partitions 10000 [--records 24000] [--set KEY=VALUE] [--kafka]
 
 For each size: fills a topic up to it with 100 KiB records, keeps producing, kills the broker in the
 middle, starts it again, and takes the time until it is ready and until the first record of the
