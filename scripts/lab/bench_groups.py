@@ -26,6 +26,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--binaries", type=Path, default=ROOT / "target" / "release")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--duration", default="4s", help="of each measurement of commits")
+    parser.add_argument("--prime", default="10s", help="of commits before: a JVM gets fast by work")
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--members", type=int, default=100)
     parser.add_argument("--partitions", type=int, default=1000)
@@ -49,6 +50,12 @@ def questions(arguments: argparse.Namespace) -> dict[str, list[str]]:
                                                                        "8"],
     }
     return {name: words for name, words in asked.items() if name.startswith(arguments.only)}
+
+
+def primed(words: list[str], arguments: argparse.Namespace) -> list[str]:
+    if words[0] == "commits":
+        return [*words, "--warm-up", arguments.prime, "--duration", "1s"]
+    return [*words, "--rebalances", str(3 * arguments.rebalances)]
 
 
 def ask(bench: Path, broker, words: list[str]) -> dict:
@@ -106,14 +113,14 @@ def main() -> int:
             started.append(broker)
             broker.start()
         bench = arguments.binaries / "spate-bench"
-        # The first round is nobody's: a JVM gets fast by working.
-        for round_number in range(arguments.rounds + 1):
+        for broker in brokers.values():
+            for words in asked.values():
+                ask(bench, broker, primed(words, arguments))
+        for _ in range(arguments.rounds):
             for question, words in asked.items():
                 for name, broker in brokers.items():
-                    outcome = ask(bench, broker, words)
-                    if round_number > 0:
-                        found[question][name].append(outcome)
                     time.sleep(SETTLE_S)
+                    found[question][name].append(ask(bench, broker, words))
     finally:
         for broker in started:
             broker.stop()

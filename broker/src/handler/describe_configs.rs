@@ -23,24 +23,73 @@ use crate::{
     logging::levels,
 };
 
+/// What groups and client metrics that need not exist may take in one answer.
+const CONJURED_BYTES_MAX: usize = 16 << 20;
+/// What a row takes beside its texts.
+const ROW_BYTES: usize = 64;
+
 /// Answers in the order of the request.
 pub fn answer(asked: DescribeConfigsRequest, image: &Image) -> DescribeConfigsResponse {
     // Each once: a topic named a thousand times is not a thousand times the documentation.
     let mut seen = HashSet::new();
+    let mut conjured_bytes = 0;
     let results = asked
         .resources
         .iter()
         .filter(|resource| seen.insert((resource.resource_type, &resource.resource_name)))
-        .map(|resource| match rows(resource, image) {
-            Ok(rows) => described(resource, rows, &asked),
-            Err(refusal) => DescribeConfigsResult::default()
-                .with_error_code(refusal.code.code())
-                .with_error_message(Some(refusal.message.into()))
-                .with_resource_type(resource.resource_type)
-                .with_resource_name(resource.resource_name.clone()),
+        .map(|resource| {
+            let is_conjured = is_of_any_name(resource);
+            if is_conjured && conjured_bytes > CONJURED_BYTES_MAX {
+                return refused(resource, too_many());
+            }
+            let result = match rows(resource, image) {
+                Ok(rows) => described(resource, rows, &asked),
+                Err(refusal) => refused(resource, refusal),
+            };
+            conjured_bytes += if is_conjured { bytes(&result) } else { 0 };
+            result
         })
         .collect();
     DescribeConfigsResponse::default().with_results(results)
+}
+
+/// Whether it is described whatever its name: of groups and client metrics Kafka knows only those
+/// that have settings, and tells of all others the defaults. Each takes some bytes to ask and some
+/// kilobytes to answer.
+fn is_of_any_name(resource: &DescribeConfigsResource) -> bool {
+    let kind = ResourceKind::of(resource.resource_type);
+    matches!(
+        kind,
+        Some(ResourceKind::Group | ResourceKind::ClientMetrics)
+    )
+}
+
+fn too_many() -> Refusal {
+    invalid(format!(
+        "The groups and client metrics before this one take {} MiB to describe: ask for the \
+         others in another request",
+        CONJURED_BYTES_MAX >> 20
+    ))
+}
+
+fn refused(resource: &DescribeConfigsResource, refusal: Refusal) -> DescribeConfigsResult {
+    DescribeConfigsResult::default()
+        .with_error_code(refusal.code.code())
+        .with_error_message(Some(refusal.message.into()))
+        .with_resource_type(resource.resource_type)
+        .with_resource_name(resource.resource_name.clone())
+}
+
+/// About what a result takes, in memory and on the wire.
+fn bytes(result: &DescribeConfigsResult) -> usize {
+    let row = |row: &DescribeConfigsResourceResult| {
+        let texts = [&row.value, &row.documentation];
+        let texts = texts.into_iter().flatten().map(|text| text.as_str().len());
+        let synonyms = row.synonyms.iter();
+        let synonyms = synonyms.map(|synonym| ROW_BYTES + synonym.name.as_str().len());
+        ROW_BYTES + row.name.as_str().len() + texts.sum::<usize>() + synonyms.sum::<usize>()
+    };
+    result.configs.iter().map(row).sum()
 }
 
 fn rows(resource: &DescribeConfigsResource, image: &Image) -> Result<Vec<ConfigRow>, Refusal> {
@@ -175,4 +224,37 @@ fn told(row: ConfigRow, asked: &DescribeConfigsRequest) -> DescribeConfigsResour
         } else {
             None
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::{ImageVersion, NodeInfo};
+
+    #[test]
+    fn groups_of_any_name_do_not_make_an_answer_without_bound() {
+        let group = |number: usize| {
+            DescribeConfigsResource::default()
+                .with_resource_type(32)
+                .with_resource_name(format!("group-{number}").into())
+        };
+        let asked = DescribeConfigsRequest::default()
+            .with_include_documentation(true)
+            .with_include_synonyms(true)
+            .with_resources((0..100_000).map(group).collect());
+        let node = NodeInfo {
+            node_id: 1,
+            host: "host".into(),
+            port: 9092,
+            rack: None,
+        };
+        let image = Image::new(ImageVersion(1), "c".into(), node, []);
+        let answer = answer(asked, &image);
+        assert_eq!(answer.results.len(), 100_000, "each is told of");
+        assert_eq!(answer.results[0].error_code, 0);
+        let last = &answer.results[99_999];
+        assert_eq!(last.error_code, ErrorCode::InvalidRequest.code());
+        let all: usize = answer.results.iter().map(bytes).sum();
+        assert!(all < 2 * CONJURED_BYTES_MAX, "{all}");
+    }
 }
