@@ -39,17 +39,23 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def questions(arguments: argparse.Namespace) -> dict[str, list[str]]:
-    commits = ["commits", "--duration", arguments.duration, "--connections",
-               str(arguments.connections)]
-    rebalance = ["rebalance", "--members", str(arguments.members), "--partitions",
-                 str(arguments.partitions), "--rebalances", str(arguments.rebalances)]
+    one = f"commits, {arguments.connections} connections, 1 in flight"
+    eight = f"commits, {arguments.connections} connections, 8 in flight"
+    connections = ["commits", "--connections", str(arguments.connections)]
     asked = {
-        f"rebalance, {arguments.members} members, {arguments.partitions} partitions": rebalance,
-        f"commits, {arguments.connections} connections, 1 in flight": commits,
-        f"commits, {arguments.connections} connections, 8 in flight": [*commits, "--in-flight",
-                                                                       "8"],
+        f"rebalance, {arguments.members} members, {arguments.partitions} partitions": [
+            "rebalance", "--members", str(arguments.members),
+            "--partitions", str(arguments.partitions)],
+        one: connections,
+        eight: [*connections, "--in-flight", "8"],
     }
     return {name: words for name, words in asked.items() if name.startswith(arguments.only)}
+
+
+def measured(words: list[str], arguments: argparse.Namespace) -> list[str]:
+    if words[0] == "commits":
+        return [*words, "--duration", arguments.duration]
+    return [*words, "--rebalances", str(arguments.rebalances)]
 
 
 def primed(words: list[str], arguments: argparse.Namespace) -> list[str]:
@@ -120,7 +126,8 @@ def main() -> int:
             for question, words in asked.items():
                 for name, broker in brokers.items():
                     time.sleep(SETTLE_S)
-                    found[question][name].append(ask(bench, broker, words))
+                    outcome = ask(bench, broker, measured(words, arguments))
+                    found[question][name].append(outcome)
     finally:
         for broker in started:
             broker.stop()
