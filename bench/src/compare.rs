@@ -2,6 +2,7 @@
 //! so that whatever else the machine does falls on all of them, and medians in one table.
 
 mod case;
+mod setting;
 mod table;
 mod verdict;
 
@@ -26,8 +27,8 @@ use crate::scenario::{BadValue, Scenario, parse_duration, parse_key_value};
 /// What to compare.
 #[derive(Clone, Debug, Args)]
 pub struct CompareOptions {
-    /// A broker, as NAME=HOST:PORT[,PID][,TOPIC-CONFIG=VALUE]...; the first is held against each of
-    /// the others
+    /// A broker, as NAME=HOST:PORT[,PID][,TOPIC-CONFIG=VALUE]...[,--FLAG[=VALUE]]..., where flags are
+    /// those of `run`; the first is held against each of the others
     #[arg(long = "broker", required = true, value_name = "NAME=HOST:PORT[,PID]")]
     pub brokers: Vec<Contender>,
     /// Rounds; the table shows medians
@@ -75,12 +76,25 @@ pub struct Contender {
     pub target: Target,
     /// Configs of its topics.
     pub topic_configs: Vec<(String, String)>,
+    /// Flags of the load that it has for itself.
+    pub flags: Vec<String>,
+}
+
+/// A contender that means nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum BadContender {
+    /// Neither name, address, number nor config.
+    #[error(transparent)]
+    Value(#[from] BadValue),
+    /// Not a flag of the load.
+    #[error("{0}")]
+    Flags(#[from] clap::Error),
 }
 
 impl FromStr for Contender {
-    type Err = BadValue;
+    type Err = BadContender;
 
-    fn from_str(text: &str) -> Result<Contender, BadValue> {
+    fn from_str(text: &str) -> Result<Contender, BadContender> {
         let (name, rest) = parse_key_value(text)?;
         let mut parts = rest.split(',');
         let address = parts.next().unwrap_or_default();
@@ -88,13 +102,19 @@ impl FromStr for Contender {
             name,
             target: Target::at(address),
             topic_configs: Vec::new(),
+            flags: Vec::new(),
         };
         for part in parts {
+            if part.starts_with("--") {
+                contender.flags.push(part.to_owned());
+                continue;
+            }
             match part.parse() {
                 Ok(pid) => contender.target.pid = Some(pid),
                 Err(_) => contender.topic_configs.push(parse_key_value(part)?),
             }
         }
+        setting::check(&contender.flags)?;
         Ok(contender)
     }
 }
@@ -380,12 +400,15 @@ impl Contender {
         self.name != FLOOR
     }
 
-    /// The scenario with this broker's topic configs.
+    /// The scenario with this broker's topic configs and flags.
     fn fit(&self, scenario: &Scenario) -> Scenario {
-        Scenario {
+        let mut own = Scenario {
             topic_configs: self.topic_configs.clone(),
             ..scenario.clone()
-        }
+        };
+        // They were tried when the contender was read.
+        let _ = setting::apply(&mut own, &self.flags);
+        own
     }
 }
 
@@ -431,6 +454,9 @@ mod tests {
         assert_eq!(full.target.address, "localhost:19092");
         assert_eq!(full.target.pid, Some(4711));
         assert_eq!(full.topic_configs, [("flush.messages".into(), "1".into())]);
+        let flags: Contender = "a=b:1,2,--producers=3,--pin".parse().expect("it is sound");
+        assert_eq!(flags.flags, ["--producers=3", "--pin"]);
+        assert!("a=b:1,--nonsense".parse::<Contender>().is_err());
         assert!("localhost:9092".parse::<Contender>().is_err());
         assert!("kafka=localhost:9092,fast".parse::<Contender>().is_err());
     }

@@ -51,8 +51,9 @@ Examples:
     spate-bench saturate --producers 64 --partitions 8 --duration 5s --bound 10ms
   Two brokers on this machine, interleaved, each with its process:
     spate-bench compare --broker spate=127.0.0.1:9092,PID --broker kafka=127.0.0.1:9192,PID
-  One broker, two settings of its topics:
+  One broker, two settings of its topics, or of the load:
     spate-bench compare --broker lazy=HOST:9092 --broker flushed=HOST:9092,flush.messages=1
+    spate-bench compare --broker one=HOST:9092 --broker four=HOST:9092,--batch-records=4
   What can any broker reach on this disk?
     spate-bench probe --dir /var/lib/spate --json > probe.json
   All of it as a page to look at:

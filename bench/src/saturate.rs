@@ -233,7 +233,8 @@ pub fn saturate(options: &SaturateOptions) -> Result<Saturation, SaturateError> 
 
 fn one_search(options: &SaturateOptions, target: &Target) -> Result<Found, SaturateError> {
     let (from, to) = (options.from_rate.get(), options.to_rate.get());
-    let mut search = Search::new(from, to, options.precision);
+    let lowest = lowest_measurable(options).min(from);
+    let mut search = Search::new(from, lowest..=to, options.precision);
     let mut steps = Vec::new();
     while let Some(rate) = search.next() {
         std::thread::sleep(SETTLE);
@@ -264,6 +265,20 @@ fn one_search(options: &SaturateOptions, target: &Target) -> Result<Found, Satur
     })
 }
 
+/// The rate at which one record of a step lies beyond the percentile: of fewer it says nothing.
+fn lowest_measurable(options: &SaturateOptions) -> u64 {
+    let beyond = 1.0 - options.percentile / 100.0;
+    let lowest = 1.0 / (beyond * options.scenario.duration.as_secs_f64()).max(1e-9);
+    (lowest.ceil() as u64).max(1)
+}
+
+/// How many records must be answered within the window. Some may come behind its end although they
+/// are in time: those of one bound, and at least one.
+fn must_be_answered(rate: u64, seconds: f64, bound: Duration) -> f64 {
+    let rate = rate as f64;
+    REACHED * rate * seconds - (rate * bound.as_secs_f64()).max(1.0)
+}
+
 fn judge(options: &SaturateOptions, rate: u64, outcome: &Outcome) -> Step {
     let lines = &outcome.timelines;
     let latencies = total(match options.of {
@@ -286,7 +301,7 @@ fn judge(options: &SaturateOptions, rate: u64, outcome: &Outcome) -> Step {
         "records were lost, doubled or reordered".to_owned()
     } else if failed > 0 {
         format!("{failed} records refused or unanswered")
-    } else if answered_per_s < REACHED * rate as f64 {
+    } else if (answered as f64) < must_be_answered(rate, outcome.seconds, options.bound) {
         format!(
             "only {} records/s were answered",
             whole(answered_per_s as u64)
@@ -344,6 +359,14 @@ pub mod tests {
         let missing = verdict(&[Some(100), None, Some(100)]);
         assert_eq!(missing, Verdict::TooNoisy(100, 100, 100));
         assert_eq!(verdict(&[None, None]), Verdict::Nothing);
+    }
+
+    #[test]
+    fn what_comes_in_time_behind_the_end_is_not_missed() {
+        let bound = Duration::from_millis(10);
+        let needed = must_be_answered(1_000, 2.0, bound);
+        assert!((needed - (0.98 * 2_000.0 - 10.0)).abs() < 1e-6, "{needed}");
+        assert!(must_be_answered(1, 1.0, bound) < 0.0);
     }
 
     #[test]

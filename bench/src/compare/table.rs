@@ -38,10 +38,12 @@ fn write(
             name,
             target,
             topic_configs,
+            flags,
         } = contender;
         let configs = topic_configs
             .iter()
             .map(|(key, value)| format!(" {key}={value}"));
+        let configs = configs.chain(flags.iter().map(|flag| format!(" {flag}")));
         writeln!(
             out,
             "{name}: {}{}",

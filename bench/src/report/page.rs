@@ -16,6 +16,7 @@ use clap::Args;
 use self::load::Material;
 use self::plot::{Chart, escape};
 use crate::compare::{Compared, Said, Verdicts};
+use crate::probe::Probe;
 use crate::result::{ResultError, RunResult, merge};
 use crate::saturate::{self, Saturation};
 
@@ -74,6 +75,8 @@ fn page(material: &Material, title: Option<&str>) -> Result<String, ResultError>
         let mine = run.warnings().into_iter();
         warnings.extend(mine.map(|text| format!("{}: {text}", run.label)));
     }
+    let notes = material.probe.iter().flat_map(|probe| &probe.notes);
+    warnings.extend(notes.map(|note| format!("probe: {note}")));
     body += &list("warnings", &warnings);
     if !material.runs.is_empty() {
         body += &runs(material)?;
@@ -86,10 +89,13 @@ fn page(material: &Material, title: Option<&str>) -> Result<String, ResultError>
     }
     if let Some(probe) = &material.probe {
         body += "<h2>What this machine gives at best</h2>\n";
-        body += &format!(
-            "<pre class=\"scroll\">{}</pre>\n",
-            escape(&crate::probe::text(probe))
-        );
+        // Its notes are among the warnings.
+        let quiet = Probe {
+            notes: Vec::new(),
+            ..probe.clone()
+        };
+        let text = escape(&crate::probe::text(&quiet));
+        body += &format!("<pre class=\"scroll\">{text}</pre>\n");
     }
     body += &tables::settings(material);
     let (sheet, title) = (style::SHEET, escape(&headline));

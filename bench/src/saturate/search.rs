@@ -3,6 +3,7 @@
 //! hiccups, and the search would never look above it again; the best of three decides.
 
 use std::num::NonZeroU64;
+use std::ops::RangeInclusive;
 
 /// Times that a rate is tried if it does not hold at first.
 const TRIES: u32 = 3;
@@ -10,6 +11,7 @@ const TRIES: u32 = 3;
 /// A search under way.
 pub struct Search {
     precision: f64,
+    lowest_allowed: u64,
     highest_allowed: u64,
     /// What is to be tried next; 0 ends the search.
     rate: u64,
@@ -20,10 +22,12 @@ pub struct Search {
 }
 
 impl Search {
-    /// A search that begins at a rate and goes no higher than another.
-    pub fn new(from: u64, highest_allowed: u64, precision: f64) -> Search {
+    /// A search that begins at a rate and stays within two others.
+    pub fn new(from: u64, allowed: RangeInclusive<u64>, precision: f64) -> Search {
+        let (lowest_allowed, highest_allowed) = allowed.into_inner();
         Search {
             precision,
+            lowest_allowed,
             highest_allowed,
             rate: from.min(highest_allowed),
             failures: 0,
@@ -66,7 +70,8 @@ impl Search {
         match (self.held, self.failed) {
             (Some(held), None) if held >= self.highest_allowed => 0,
             (Some(held), None) => held.saturating_mul(2).min(self.highest_allowed),
-            // Not even the first: from 1 on down there is nothing.
+            // Not even the first: down, as far as there is something to measure.
+            (None, Some(failed)) if failed / 2 < self.lowest_allowed => 0,
             (None, Some(failed)) => failed / 2,
             (Some(held), Some(failed)) => {
                 let near = failed as f64 <= held as f64 * (1.0 + self.precision);
@@ -85,7 +90,7 @@ mod tests {
 
     /// Searches a broker that holds up to a rate; says what was found and in how many steps.
     fn search(from: u64, mut holds: impl FnMut(u64, usize) -> bool) -> (Option<u64>, usize) {
-        let mut search = Search::new(from, 1_000_000, 0.05);
+        let mut search = Search::new(from, 50..=1_000_000, 0.05);
         let mut steps = 0;
         while let Some(rate) = search.next() {
             search.tell(holds(rate.get(), steps));
@@ -115,7 +120,8 @@ mod tests {
             found.is_some_and(|found| (86..=90).contains(&found)),
             "{found:?}"
         );
-        assert_eq!(search(1_000, |_, _| false).0, None);
+        // 1,000, 500, 250, 125 and 62 twice each, and no lower: 50 is the lowest allowed.
+        assert_eq!(search(1_000, |_, _| false), (None, 10));
     }
 
     #[test]

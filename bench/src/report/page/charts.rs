@@ -1,12 +1,14 @@
 //! Which charts a report has, out of results: percentile curves, latency and throughput over time,
 //! heat maps, and latency over rate.
 
+use std::collections::BTreeMap;
+
 use crate::histogram::Latencies;
 use crate::probe::Reach;
 use crate::report::number::{bytes, time, whole};
 use crate::report::page::plot::{Axis, Chart, Field, Line};
 use crate::result::{ResultError, RunResult, Stream};
-use crate::saturate::Saturation;
+use crate::saturate::{Found, Saturation};
 
 /// Percentiles beyond this have no record behind them in most runs.
 const NINES_MAX: f64 = 6.0;
@@ -223,7 +225,7 @@ pub fn latency_over_time(runs: &[RunResult]) -> Option<Chart> {
     let y = latency_axis(&lines);
     (!lines.is_empty()).then(|| Chart {
         title: "Latency over time, second by second".to_owned(),
-        x: time_axis(&lines),
+        x: seconds_axis(last_second(runs)),
         y,
         lines,
         fields: Vec::new(),
@@ -259,7 +261,7 @@ pub fn throughput_over_time(runs: &[RunResult]) -> Option<Chart> {
     let most = most.fold(0.0, f64::max);
     (most > 0.0).then(|| Chart {
         title: "Throughput over time, second by second".to_owned(),
-        x: time_axis(&lines),
+        x: seconds_axis(last_second(runs)),
         y: Axis {
             name: "bytes per second".to_owned(),
             from: 0.0,
@@ -274,12 +276,14 @@ pub fn throughput_over_time(runs: &[RunResult]) -> Option<Chart> {
     })
 }
 
-fn time_axis(lines: &[Line]) -> Axis {
-    let last = lines
+/// The end of the time axis, the same for all charts of the same runs.
+fn last_second(runs: &[RunResult]) -> f64 {
+    let streams = runs.iter().filter_map(RunResult::main_stream);
+    let last = streams.filter_map(|(_, stream)| Some(stream.seconds.last()?.second + 1));
+    let of_volume = runs
         .iter()
-        .flat_map(|line| &line.points)
-        .map(|point| point.0);
-    seconds_axis(last.fold(1.0, f64::max))
+        .filter_map(|run| Some(run.per_second.last()?.second + 1));
+    last.chain(of_volume).max().unwrap_or(1) as f64
 }
 
 fn seconds_axis(last: f64) -> Axis {
@@ -380,18 +384,26 @@ fn fields(counts: &[[u64; HEAT_ROWS]], ends: &Ends) -> Vec<Field> {
     fields
 }
 
+/// The steps of a search by rate; of one that was tried again the median.
+fn curve_of(search: &Found) -> Vec<(f64, f64)> {
+    let mut by_rate: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+    for step in search.steps.iter().filter(|step| step.latency_ns > 0) {
+        by_rate.entry(step.rate).or_default().push(step.latency_ns);
+    }
+    let median = |(rate, mut latencies): (u64, Vec<u64>)| {
+        latencies.sort_unstable();
+        let median = latencies[latencies.len() / 2];
+        (log(rate as f64), log(median as f64))
+    };
+    by_rate.into_iter().map(median).collect()
+}
+
 /// Latency over rate, for each broker that was saturated, and its bound.
 pub fn saturation(found: &[Saturation]) -> Option<Chart> {
     let mut lines = Vec::new();
     for (number, one) in found.iter().enumerate() {
         for (repeat, search) in (1..).zip(&one.searches) {
-            let mut points: Vec<(f64, f64)> = search
-                .steps
-                .iter()
-                .filter(|step| step.latency_ns > 0)
-                .map(|step| (log(step.rate as f64), log(step.latency_ns as f64)))
-                .collect();
-            points.sort_by(|a, b| a.0.total_cmp(&b.0));
+            let points = curve_of(search);
             let colour = if found.len() == 1 { repeat - 1 } else { number };
             lines.push(Line {
                 name: format!("{} p{}, search {repeat}", one.broker, one.percentile),

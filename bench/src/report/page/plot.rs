@@ -15,6 +15,9 @@ const FONT: &str = "sans-serif";
 /// Neutral enough for a light page and a dark one; the style sheet colours the letters.
 const GRID: RGBColor = RGBColor(128, 128, 128);
 const DASH_PX: i32 = 6;
+/// Names of ticks are legible so far apart: `99.999 %` below, a line of letters on the left.
+const X_TICKS_PX: f64 = 66.0;
+const Y_TICKS_PX: f64 = 26.0;
 
 /// An axis: its ends, and what stands at its ticks.
 #[derive(Clone, Debug)]
@@ -114,8 +117,8 @@ impl Chart {
         let narrow = size.0 < WIDE.0;
         let font = if narrow { 14 } else { 15 };
         let root = SVGBackend::with_string(svg, size).into_drawing_area();
-        let x_ticks = every(&self.x.ticks, if narrow { 5 } else { 12 });
-        let y_ticks = every(&self.y.ticks, 9);
+        let x_ticks = apart(&self.x, X_TICKS_PX / f64::from(size.0));
+        let y_ticks = apart(&self.y, Y_TICKS_PX / f64::from(size.1));
         let mut chart = ChartBuilder::on(&root)
             .margin_top(8)
             .margin_right(if narrow { 14 } else { 24 })
@@ -195,10 +198,16 @@ impl Ranged for Scale {
     }
 }
 
-/// At most so many ticks, evenly thinned.
-fn every(ticks: &[(f64, String)], most: usize) -> Vec<(f64, String)> {
-    let step = ticks.len().div_ceil(most).max(1);
-    ticks.iter().step_by(step).cloned().collect()
+/// The ticks that lie at least that part of the axis behind the one before.
+fn apart(axis: &Axis, part: f64) -> Vec<(f64, String)> {
+    let least = (axis.to - axis.from) * part;
+    let mut kept: Vec<(f64, String)> = Vec::new();
+    for tick in &axis.ticks {
+        if kept.last().is_none_or(|last| tick.0 - last.0 >= least) {
+            kept.push(tick.clone());
+        }
+    }
+    kept
 }
 
 fn name_of(ticks: &[(f64, String)], at: f64) -> String {
@@ -255,12 +264,17 @@ mod tests {
 
     #[test]
     fn ticks_are_thinned_and_keep_their_names() {
-        let ticks: Vec<_> = (0..20).map(|at| (f64::from(at), at.to_string())).collect();
-        let thin = every(&ticks, 5);
-        assert_eq!(
-            thin.iter().map(|tick| tick.1.as_str()).collect::<Vec<_>>(),
-            ["0", "4", "8", "12", "16"]
-        );
-        assert_eq!(name_of(&thin, 8.0), "8");
+        let axis = Axis {
+            name: String::new(),
+            from: 0.0,
+            to: 10.0,
+            ticks: [0.0, 0.3, 1.0, 2.0, 3.0, 10.0]
+                .map(|at| (at, at.to_string()))
+                .into(),
+        };
+        let thin = apart(&axis, 0.1);
+        let names: Vec<&str> = thin.iter().map(|tick| tick.1.as_str()).collect();
+        assert_eq!(names, ["0", "1", "2", "3", "10"]);
+        assert_eq!(name_of(&thin, 2.0), "2");
     }
 }

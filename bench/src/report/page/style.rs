@@ -57,7 +57,7 @@ ul.warnings { background: var(--bad-page); color: var(--bad); border-left: 4px s
 p.verdict { margin: .3rem 0; }
 .better { color: var(--good); font-weight: 600; } .worse { color: var(--bad); font-weight: 600; }
 .noise { color: var(--soft); }
-.scroll { overflow-x: auto; }
+.scroll { overflow-x: auto; margin: .4rem 0 1.2rem; }
 table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums;
   min-width: 100%; }
 th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: right;
@@ -75,6 +75,7 @@ ul.legend i { display: inline-block; width: 1.6rem; vertical-align: middle; marg
   margin: 0 .5rem; }
 svg { width: 100%; height: auto; display: block; }
 svg text { fill: var(--ink); font-family: inherit; }
+svg rect { shape-rendering: crispEdges; }
 svg.narrow { display: none; }
 details { margin-top: 1rem; } summary { cursor: pointer; color: var(--soft); }
 code { font-size: .88em; overflow-wrap: anywhere; }
