@@ -83,6 +83,22 @@ def test_lookup_by_time_goes_on_behind_the_batch_that_the_log_begins_in(broker, 
     assert found[0].offset == 3
 
 
+def test_the_largest_timestamp_is_found_behind_a_start_inside_its_batch(broker, ground, topic):
+    """Kafka's segments remember it, whatever DeleteRecords has hidden of them."""
+    clients.create_topic(broker.address, topic)
+    first = now_ms()
+    producer = confluent_kafka.Producer({"bootstrap.servers": broker.address, "linger.ms": 500})
+    for timestamp in (first, first + 3000, first + 1000, first + 2000):
+        producer.produce(topic, b"v", partition=0, timestamp=timestamp)
+    assert producer.flush(60) == 0
+    partition = confluent_kafka.TopicPartition(topic, 0)
+    with Connection(broker.endpoint) as connection:
+        assert connection.delete_records(topic, (0, 3)) == [(0, 3, wire.NONE)]
+    wish = {partition: confluent_kafka.admin.OffsetSpec.max_timestamp()}
+    found = admin(broker).list_offsets(wish)[partition].result()
+    assert (found.offset, found.timestamp) == (1, first + 3000)
+
+
 def test_deleting_records_answers_as_kafka_does(broker, ground, topic):
     clients.create_topic(broker.address, topic)
     with Connection(broker.endpoint) as connection:

@@ -35,6 +35,8 @@ pub enum Sabotage {
     NameUnflushed,
     /// S11: `node` names a fresh journal set that is not flushed.
     SetUnflushed,
+    /// S11: `node` names a fresh journal set whose rows name segment files that are not flushed.
+    StartSealsUnflushed,
     /// S11: the old journal set goes before `node` names the fresh one.
     OldSetGoesEarly,
     /// S16: a compacted generation takes the place of the files before it, and no frame says so.
@@ -47,7 +49,7 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// All that whole histories find.
-    pub const ALL: [Sabotage; 19] = [
+    pub const ALL: [Sabotage; 20] = [
         Sabotage::FrameUnflushed,
         Sabotage::AckOutOfOrder,
         Sabotage::FrameChecksumIgnored,
@@ -63,6 +65,7 @@ impl Sabotage {
         Sabotage::StartActedOnEarly,
         Sabotage::NameUnflushed,
         Sabotage::SetUnflushed,
+        Sabotage::StartSealsUnflushed,
         Sabotage::OldSetGoesEarly,
         Sabotage::CompactedUnflushed,
         Sabotage::SwitchUnwritten,

@@ -13,6 +13,7 @@ use crate::{
     },
     partition::{Held, Log, SegmentSlot},
     pool::{FileHead, FileKind, SizeClass},
+    sabotage::{self, Sabotage},
     segment::{SegmentName, index_len, partition_dir, topic_dir},
     store::{block_payload_bytes, fill_block},
     types::{Position, TopicPartition},
@@ -145,6 +146,9 @@ impl<'a, D: Disk> Sealer<'a, D> {
     pub(super) async fn flush(&mut self) -> Result<(), RecoverError> {
         let files = std::mem::take(&mut self.files);
         let dirs: Vec<PathBuf> = std::mem::take(&mut self.dirs).into_iter().collect();
+        if sabotage::is(Sabotage::StartSealsUnflushed) {
+            return Ok(());
+        }
         let at = dirs.first().cloned().unwrap_or_default();
         self.disk.sync_all(&files, &dirs).await.map_err(io_at(&at))
     }
