@@ -27,8 +27,8 @@ use crate::scenario::{BadValue, Scenario, parse_duration, parse_key_value};
 /// What to compare.
 #[derive(Clone, Debug, Args)]
 pub struct CompareOptions {
-    /// A broker, as NAME=HOST:PORT[,PID][,TOPIC-CONFIG=VALUE]...[,--FLAG[=VALUE]]..., where flags are
-    /// those of `run`; the first is held against each of the others
+    /// A broker, as NAME=HOST:PORT[,PID][,TOPIC-CONFIG=VALUE]...[,--FLAG[=VALUE]]..., with flags
+    /// of `run`; the first is held against each of the others
     #[arg(long = "broker", required = true, value_name = "NAME=HOST:PORT[,PID]")]
     pub brokers: Vec<Contender>,
     /// Rounds; the table shows medians

@@ -73,6 +73,8 @@ struct Client {
     stream: TcpStream,
     answers: RefCell<Vec<Bytes>>,
     answered: Notify,
+    /// Nothing more comes from it: its socket is to be let go.
+    gone: Cell<bool>,
 }
 
 struct Floor {
@@ -126,6 +128,7 @@ pub fn serve(options: &FloorOptions, listening: impl FnOnce(SocketAddr)) -> Resu
                 stream,
                 answers,
                 answered: Notify::new(),
+                gone: Cell::new(false),
             });
             spawn(Rc::clone(&client).send_all()).detach();
             spawn(Rc::clone(&floor).receive_all(client)).detach();
@@ -171,6 +174,7 @@ impl Floor {
             }
         }
         client.stream.shutdown();
+        client.gone.set(true);
         client.answered.notify_one();
     }
 
@@ -272,6 +276,9 @@ impl Client {
         loop {
             let answers = mem::take(&mut *self.answers.borrow_mut());
             if answers.is_empty() {
+                if self.gone.get() {
+                    return;
+                }
                 self.answered.notified().await;
                 continue;
             }
