@@ -62,6 +62,8 @@ pub struct Answer {
     pub correlation_id: i32,
     /// What went wrong, or `None`.
     pub error: ErrorCode,
+    /// Where the batch came to lie, -1 if it did not.
+    pub base_offset: i64,
     /// What went wrong in the broker's words.
     pub message: Option<String>,
 }
@@ -69,7 +71,7 @@ pub struct Answer {
 /// Where the error code lies in the answer to a request for one partition:
 ///
 /// ```text
-/// correlation i32 | tags | topics = 1 | name | partitions = 1 | index i32 | error i16 | ...
+/// correlation i32 | tags | topics = 1 | name | partitions = 1 | index i32 | error i16 | offset i64
 ///                 ^ all of this is the same in every answer  ^
 /// ```
 pub struct AnswerLayout {
@@ -104,11 +106,13 @@ impl AnswerLayout {
         if let Some((correlation_id, rest)) = frame.split_first_chunk::<4>()
             && let Some(rest) = rest.strip_prefix(&self.constant[..])
             && rest.get(4..6) == Some(&[0, 0])
+            && let Some(offset) = rest.get(6..).and_then(|rest| rest.first_chunk::<8>())
         {
             let correlation_id = i32::from_be_bytes(*correlation_id);
             return Ok(Answer {
                 correlation_id,
                 error: ErrorCode::None,
+                base_offset: i64::from_be_bytes(*offset),
                 message: None,
             });
         }
@@ -126,6 +130,7 @@ impl AnswerLayout {
             return Ok(Answer {
                 correlation_id,
                 error,
+                base_offset: -1,
                 message: None,
             });
         };
@@ -136,6 +141,7 @@ impl AnswerLayout {
         Ok(Answer {
             correlation_id,
             error: partition.error,
+            base_offset: partition.base_offset,
             message,
         })
     }
@@ -177,8 +183,8 @@ mod tests {
                 );
                 let answer = layout.read(&frame[4..]).unwrap();
                 assert_eq!(
-                    (answer.correlation_id, answer.error),
-                    (4711, ErrorCode::None)
+                    (answer.correlation_id, answer.error, answer.base_offset),
+                    (4711, ErrorCode::None, 1 << 40)
                 );
             }
         }

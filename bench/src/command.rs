@@ -12,6 +12,7 @@ use crate::live::Live;
 use crate::result::{ResultError, RunResult, hlog};
 use crate::run::{Outcome, Target, run_watched};
 use crate::scenario::Scenario;
+use crate::security::SecurityOptions;
 use crate::{print, process, report};
 
 /// The exit code of a run that broke a limit.
@@ -45,6 +46,9 @@ pub struct RunOptions {
     /// 'throughput < 100MB/s' or 'errors > 0'; may be repeated
     #[arg(long, value_name = "LIMIT")]
     pub fail_if: Vec<Limit>,
+    /// What connections are protected by
+    #[command(flatten)]
+    pub security: SecurityOptions,
     /// The load
     #[command(flatten)]
     pub scenario: Box<Scenario>,
@@ -60,6 +64,7 @@ pub fn run_one(options: &RunOptions) -> Result<ExitCode, Box<dyn std::error::Err
     let target = Target {
         pid,
         metrics: options.broker_metrics.clone(),
+        security: options.security.read()?,
         ..Target::at(&options.broker)
     };
     let outcome = run_watched(&target, &options.scenario, Live::if_terminal())?;

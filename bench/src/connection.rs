@@ -2,17 +2,18 @@
 //! fetches), and the raw stream for producers, which pipeline.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
+use spate_net::client::versions::BrokerVersions;
+use spate_net::client::{self, Channel, ConnectionSettings, Security, handshake};
 use spate_net::kafka::KafkaString;
-use spate_net::kafka::api::api_versions::ApiVersionsRequest;
 use spate_net::kafka::api::{Call, Message};
 use spate_net::kafka::error::{ErrorCode, WireError};
 use spate_net::kafka::header::{encode_request, parse_response};
-use spate_net::kafka::versions::{ApiKey, ApiRange};
-use spate_net::reactor::{TcpStream, timeout};
+use spate_net::kafka::versions::ApiRange;
+use spate_net::reactor::timeout;
 
 /// How the driver calls itself.
 pub const CLIENT_ID: &str = "spate-bench";
@@ -67,17 +68,29 @@ pub enum ClientError {
         /// The request that was answered.
         found: i32,
     },
-    /// No version in common.
-    #[error("{peer} does not serve {api:?} in a version the driver knows ({min} to {max})")]
-    NoVersion {
+    /// It could not be connected to, or is too old.
+    #[error("{peer}: {text}")]
+    Open {
         /// The broker.
         peer: SocketAddr,
-        /// The API.
-        api: ApiKey,
-        /// The driver's lowest.
-        min: i16,
-        /// The driver's highest.
-        max: i16,
+        /// What is wrong.
+        text: String,
+        /// Whether it may be different later.
+        is_retriable: bool,
+    },
+    /// A name that leads nowhere.
+    #[error("broker {given:?}: {source}; give HOST:PORT")]
+    Address {
+        /// The name.
+        given: String,
+        /// What the resolver said.
+        source: io::Error,
+    },
+    /// Nobody knows.
+    #[error("no broker can be reached: {tried}")]
+    NoBroker {
+        /// Each address with its error.
+        tried: String,
     },
     /// The broker refuses.
     #[error("{peer} refuses {what}: {code} (error {}){}", code.code(), detail(message))]
@@ -103,6 +116,29 @@ pub enum ClientError {
     },
 }
 
+impl ClientError {
+    /// Whether the same may succeed later, perhaps with another broker.
+    pub fn is_retriable(&self) -> bool {
+        match self {
+            ClientError::Io { .. }
+            | ClientError::Closed { .. }
+            | ClientError::Timeout { .. }
+            | ClientError::NoBroker { .. } => true,
+            ClientError::Open { is_retriable, .. } => *is_retriable,
+            ClientError::Refused { code, .. } => code.is_retriable(),
+            _ => false,
+        }
+    }
+}
+
+fn not_open(peer: SocketAddr, error: &client::ClientError) -> ClientError {
+    ClientError::Open {
+        peer,
+        text: error.to_string(),
+        is_retriable: error.is_retriable(),
+    }
+}
+
 fn detail(message: &Option<KafkaString>) -> String {
     message
         .as_ref()
@@ -110,60 +146,122 @@ fn detail(message: &Option<KafkaString>) -> String {
         .unwrap_or_default()
 }
 
+/// A broker's place.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Endpoint {
+    /// The name it was found by.
+    pub host: String,
+    /// Where that is.
+    pub address: SocketAddr,
+}
+
+impl Endpoint {
+    /// A place without a name.
+    fn at(address: SocketAddr) -> Endpoint {
+        Endpoint {
+            host: address.ip().to_string(),
+            address,
+        }
+    }
+
+    /// Finds out where HOST:PORT is.
+    pub fn resolve(given: &str) -> Result<Endpoint, ClientError> {
+        let failed = |source| ClientError::Address {
+            given: given.to_owned(),
+            source,
+        };
+        let mut addresses = given.to_socket_addrs().map_err(failed)?;
+        let address = addresses.next();
+        let address = address.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
+        let host = given.rsplit_once(':').map_or(given, |(host, _)| host);
+        Ok(Endpoint {
+            host: host.trim_matches(['[', ']']).to_owned(),
+            address,
+        })
+    }
+}
+
+/// How brokers are reached.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// Those to begin with.
+    pub bootstrap: Vec<Endpoint>,
+    /// What connections are protected by.
+    pub security: Security,
+}
+
+impl Access {
+    /// One broker that wants no protection.
+    pub fn plain(peer: SocketAddr) -> Access {
+        Access {
+            bootstrap: vec![Endpoint::at(peer)],
+            security: Security::default(),
+        }
+    }
+}
+
 /// A connection.
 pub struct Connection {
     /// Where it leads.
     pub peer: SocketAddr,
     /// The socket.
-    pub stream: TcpStream,
-    served: Vec<(i16, i16, i16)>,
+    pub stream: Channel,
+    versions: BrokerVersions,
     correlation_id: i32,
     /// Received into again and again: when nothing of the last answer is left it is reused.
     buffer: BytesMut,
 }
 
 impl Connection {
-    /// Connects, and asks which versions the broker serves.
-    pub async fn open(peer: SocketAddr) -> Result<Connection, ClientError> {
-        let stream = TcpStream::connect(peer).await;
-        let stream = stream.map_err(|source| ClientError::Io { peer, source })?;
-        let served = vec![(ApiKey::ApiVersions as i16, 0, 3)];
-        let mut connection = Connection {
+    /// Connects, asks which versions the broker serves, and says who we are if it wants to know.
+    pub async fn open(endpoint: &Endpoint, access: &Access) -> Result<Connection, ClientError> {
+        let settings = ConnectionSettings {
+            client_id: CLIENT_ID.to_owned(),
+            security: access.security.clone(),
+            host: Some(endpoint.host.clone()),
+            ..ConnectionSettings::default()
+        };
+        let peer = endpoint.address;
+        let opened = handshake::open(peer, &settings).await;
+        let (stream, versions) = opened.map_err(|error| not_open(peer, &error))?;
+        Ok(Connection {
             peer,
             stream,
-            served,
+            versions,
             correlation_id: 0,
             buffer: BytesMut::new(),
-        };
-        let answer = connection
-            .call(&ApiVersionsRequest {
-                client_software_name: KafkaString::from_static(CLIENT_ID),
-                client_software_version: KafkaString::from_static(env!("CARGO_PKG_VERSION")),
-                ..ApiVersionsRequest::default()
-            })
-            .await?;
-        connection.check(answer.error_code, "ApiVersions", None)?;
-        let ranges = answer.api_keys.iter();
-        connection.served = ranges
-            .map(|api| (api.api_key, api.min_version, api.max_version))
-            .collect();
-        Ok(connection)
+        })
+    }
+
+    /// Connects to a broker that wants no protection.
+    pub async fn to(peer: SocketAddr) -> Result<Connection, ClientError> {
+        Connection::open(&Endpoint::at(peer), &Access::plain(peer)).await
+    }
+
+    /// A connection to the first of the known brokers that can be reached.
+    pub async fn any(access: &Access) -> Result<Connection, ClientError> {
+        let mut tried = Vec::new();
+        for endpoint in &access.bootstrap {
+            match Connection::open(endpoint, access).await {
+                Ok(connection) => return Ok(connection),
+                Err(error) if error.is_retriable() => tried.push(error.to_string()),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(ClientError::NoBroker {
+            tried: tried.join("; "),
+        })
     }
 
     /// The highest version, up to `max`, that both sides know.
     pub fn version(&self, range: &ApiRange, max: i16) -> Result<i16, ClientError> {
-        let (api, min, max) = (range.key, range.min, range.max.min(max));
-        let served = self.served.iter().find(|(key, ..)| *key == api as i16);
-        let common = served.map(|(_, from, to)| (min.max(*from), max.min(*to)));
-        match common {
-            Some((lowest, highest)) if lowest <= highest => Ok(highest),
-            _ => Err(ClientError::NoVersion {
-                peer: self.peer,
-                api,
-                min,
-                max,
-            }),
-        }
+        let ours = ApiRange {
+            max: range.max.min(max),
+            ..*range
+        };
+        let peer = self.peer;
+        let picked = self.versions.pick(&ours);
+        picked.map_err(|error| not_open(peer, &error))
     }
 
     /// Sends a request and waits for its answer, in the highest common version.
@@ -182,6 +280,15 @@ impl Connection {
 
     async fn call_patiently<R: Call>(&mut self, request: &R) -> Result<R::Answer, ClientError> {
         let version = self.version(&R::RANGE, i16::MAX)?;
+        self.call_at(version, request).await
+    }
+
+    /// Sends a request in a version of the caller's choice and waits for its answer.
+    pub async fn call_at<R: Call>(
+        &mut self,
+        version: i16,
+        request: &R,
+    ) -> Result<R::Answer, ClientError> {
         let correlation_id = self.next_correlation_id();
         let frame = encode_request(&R::RANGE, version, correlation_id, Some(CLIENT_ID), request);
         self.send(frame.map_err(|source| self.wire(source))?)
@@ -277,7 +384,8 @@ impl Connection {
         })
     }
 
-    fn wire(&self, source: WireError) -> ClientError {
+    /// A message that cannot be read or written.
+    pub fn wire(&self, source: WireError) -> ClientError {
         ClientError::Wire {
             peer: self.peer,
             source,

@@ -1,44 +1,73 @@
 //! A fetching connection: asks for its partitions as fast as answers come, and verifies every
 //! record. The next request leaves before the last answer is verified, so that the broker does not
 //! wait for the driver.
+//!
+//! When a connection breaks or a partition has another leader, it goes on at its positions with
+//! whoever leads then.
 
-use std::cell::RefCell;
-use std::net::SocketAddr;
+mod group;
+mod reader;
+
+use std::cell::{Cell, RefCell};
+use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use spate_net::kafka::KafkaString;
-use spate_net::kafka::api::TopicRef;
-use spate_net::kafka::api::fetch::{
-    self, FetchPartition, FetchRequest, FetchResponse, FetchTopic, PartitionResponse,
-};
-use spate_net::kafka::error::ErrorCode;
-use spate_net::kafka::record_batch::{
-    BatchError, BatchHeader, Batches, DecompressionLimits, Records, Scratch,
-};
-use spate_net::reactor::timeout;
+use futures_util::future::{Either, join_all, select};
+use spate_net::kafka::record_batch::{BatchError, Scratch};
+use spate_net::reactor::{sleep, timeout};
 
-use crate::connection::{CLIENT_ID, ClientError, Connection};
-use crate::scenario::Scenario;
-use crate::schedule::{Clock, Moment, Phases};
-use crate::tally::Consumed;
+use self::group::Member;
+use self::reader::{Position, Reader};
+use crate::connection::{Access, ClientError, Connection, Endpoint};
+use crate::producer::Setting;
+use crate::tally::{Consumed, Read};
 use crate::topic;
 use crate::verify::Verifier;
 
-/// The highest version that names topics by name.
-const VERSION_MAX: i16 = 12;
-/// How long a fetch may wait for records: the end of a run waits once for this.
-const MAX_WAIT_MS: i32 = 100;
+/// The pause before a broken connection is made anew.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How often a member says that it is alive.
+const HEARTBEAT: Duration = Duration::from_millis(500);
+
+/// What a consumer is for.
+#[derive(Clone, Debug)]
+pub enum Role {
+    /// It reads to the end and follows it; from now on, or from the beginning.
+    Tail {
+        /// Whether what is already there is left out.
+        from_end: bool,
+    },
+    /// It reads everything again and again.
+    Repeat,
+    /// The same beside others, at most so many bytes per second.
+    Backfill(Option<NonZeroU64>),
+    /// It reads what its group gives it.
+    Member(Arc<Group>),
+}
+
+/// A group of consumers, on whichever threads they are.
+#[derive(Debug)]
+pub struct Group {
+    /// Its name.
+    pub name: String,
+    /// Watches what all its members get.
+    pub verifier: Arc<Mutex<Verifier>>,
+}
 
 /// What one consumer is to read.
 #[derive(Clone, Debug)]
 pub struct ConsumerPlan {
     /// The broker it asks.
-    pub leader: SocketAddr,
-    /// The partitions it reads.
+    pub leader: Endpoint,
+    /// The partitions it reads; all of the topic for a member.
     pub partitions: Vec<i32>,
+    /// What it is for.
+    pub role: Role,
+    /// The run whose records must all come; others may have begun before.
+    pub run_number: u32,
 }
 
 /// How far the producers of a run are: consumers stop when they have everything.
@@ -60,34 +89,13 @@ impl Progress {
         self.producers_left.fetch_sub(1, Ordering::Release);
     }
 
-    fn all_done(&self) -> bool {
+    /// Whether all are.
+    pub fn all_done(&self) -> bool {
         self.producers_left.load(Ordering::Acquire) == 0
     }
 }
 
-struct Position {
-    partition: i32,
-    offset: i64,
-    /// The last answer said that nothing follows.
-    at_end: bool,
-    /// It starts over from the beginning once the last answer is verified.
-    rewinds: bool,
-}
-
-/// A consumer that is ready to fetch.
-pub struct Consumer {
-    connection: Connection,
-    version: i16,
-    topic: KafkaString,
-    fetch_bytes: i32,
-    partition_bytes: i32,
-    repeat: bool,
-    positions: Vec<Position>,
-    verifier: Verifier,
-    scratch: Scratch,
-}
-
-/// Why a consumer stopped early.
+/// Why a consumer stopped.
 #[derive(Debug, thiserror::Error)]
 enum ConsumeError {
     #[error(transparent)]
@@ -96,46 +104,110 @@ enum ConsumeError {
     Batch(#[from] BatchError),
 }
 
+/// A consumer that is ready to fetch.
+pub struct Consumer {
+    plan: ConsumerPlan,
+    connection: Connection,
+    positions: Vec<Position>,
+    verifier: Arc<Mutex<Verifier>>,
+}
+
 impl Consumer {
-    /// Connects.
+    /// Connects, and finds out where to begin.
     pub async fn connect(
-        scenario: &Scenario,
+        access: &Access,
         topic: &str,
         plan: &ConsumerPlan,
+        keeps_reads: bool,
     ) -> Result<Consumer, ClientError> {
-        let connection = Connection::open(plan.leader).await?;
-        let version = connection.version(&fetch::RANGE, VERSION_MAX)?;
-        let position = |&partition| Position {
-            partition,
-            offset: 0,
-            at_end: false,
-            rewinds: false,
+        let mut connection = Connection::open(&plan.leader, access).await?;
+        let mut positions: Vec<Position> = plan
+            .partitions
+            .iter()
+            .map(|index| Position::new(*index, 0))
+            .collect();
+        if let Role::Tail { from_end: true } = plan.role {
+            let ends = topic::ends(&mut connection, topic, &plan.partitions).await?;
+            let ends = ends.unwrap_or_default().into_iter();
+            positions = ends.map(|(index, end)| Position::new(index, end)).collect();
+        }
+        let verifier = match &plan.role {
+            Role::Member(group) => Arc::clone(&group.verifier),
+            Role::Tail { from_end: true } => {
+                let own = Verifier::joining_late(plan.run_number);
+                Arc::new(Mutex::new(own.keeping_reads(keeps_reads)))
+            }
+            _ => Arc::new(Mutex::new(Verifier::default().keeping_reads(keeps_reads))),
         };
         Ok(Consumer {
+            plan: plan.clone(),
             connection,
-            version,
-            topic: topic::text(topic),
-            fetch_bytes: scenario.fetch_bytes,
-            partition_bytes: scenario.fetch_partition_bytes,
-            repeat: scenario.repeat,
-            positions: plan.partitions.iter().map(position).collect(),
-            verifier: Verifier::default(),
-            scratch: Scratch::new(),
+            positions,
+            verifier,
         })
     }
 
     /// Fetches until the end of the run. Errors are counted, not returned.
     pub async fn run(
-        mut self,
-        clock: Clock,
-        phases: Phases,
-        drain: Duration,
+        self,
+        setting: Setting<'_>,
         progress: &Progress,
         tally: Rc<RefCell<Consumed>>,
     ) {
+        let Setting {
+            scenario,
+            access,
+            topic,
+            clock,
+            phases,
+            ..
+        } = setting;
+        let Consumer {
+            plan,
+            connection,
+            positions,
+            verifier,
+        } = self;
+        let (repeats, rate) = match plan.role {
+            Role::Repeat => (true, None),
+            Role::Backfill(rate) => (true, rate),
+            _ => (false, None),
+        };
+        let reader = Reader {
+            topic: topic::text(topic),
+            fetch_bytes: scenario.fetch_bytes,
+            partition_bytes: scenario.fetch_partition_bytes,
+            is_backfill: matches!(plan.role, Role::Backfill(_)),
+            request_timeout: scenario.request_timeout,
+            repeats,
+            rate,
+            clock,
+            phases,
+            progress,
+            verifier: Arc::clone(&verifier),
+            scratch: RefCell::new(Scratch::new()),
+            tally: Rc::clone(&tally),
+            stop: Cell::new(false),
+            reached: RefCell::default(),
+        };
+        let at_work = AtWork {
+            reader: &reader,
+            access,
+            topic,
+        };
+        let consuming = async {
+            match &plan.role {
+                Role::Member(group) => {
+                    let every = scenario.commit_interval;
+                    at_work
+                        .consume_in(&group.name, &plan.partitions, every)
+                        .await
+                }
+                _ => at_work.consume(Some(connection), positions).await.map(drop),
+            }
+        };
         let rest = Duration::from_nanos(phases.measure_until.nanos_since(clock.now()));
-        let fetching = self.fetch_all(clock, phases, progress, &tally);
-        let outcome = timeout(rest + drain, fetching).await;
+        let outcome = timeout(rest + scenario.drain, consuming).await;
         let mut tally = tally.borrow_mut();
         match outcome {
             Ok(Ok(())) => {}
@@ -144,151 +216,180 @@ impl Consumer {
                 .errors
                 .add("a consumer was not done in time".to_owned(), 1),
         }
-        let partitions = self.positions.iter().map(|position| position.partition);
-        tally.verified.push((partitions.collect(), self.verifier));
-    }
-
-    async fn fetch_all(
-        &mut self,
-        clock: Clock,
-        phases: Phases,
-        progress: &Progress,
-        tally: &RefCell<Consumed>,
-    ) -> Result<(), ConsumeError> {
-        let mut complete = progress.all_done();
-        let mut request = self.request().await?;
-        loop {
-            let response = self
-                .connection
-                .answer::<FetchRequest>(self.version, request)
-                .await?;
-            let now = clock.now();
-            self.connection
-                .check(response.error.code(), "a fetch", None)?;
-            self.advance(&response)?;
-            let all_read = complete && self.positions.iter().all(|position| position.at_end);
-            let over = now >= phases.measure_until && (all_read || self.repeat);
-            if !over {
-                // Before the request goes: only what is asked after the last answer is complete.
-                complete = progress.all_done();
-                request = self.request().await?;
-            }
-            self.verify(&response, clock, now, phases, tally)?;
-            if over {
-                return Ok(());
-            }
+        if !matches!(plan.role, Role::Member(_)) {
+            let mut verifier = verifier.lock().unwrap_or_else(PoisonError::into_inner);
+            let verifier = std::mem::take(&mut *verifier);
+            // One that starts over again and again is somewhere in the middle at the end.
+            let partitions = if repeats { Vec::new() } else { plan.partitions };
+            tally.verified.push(Read {
+                partitions,
+                verifier,
+            });
         }
-    }
-
-    async fn request(&mut self) -> Result<i32, ClientError> {
-        let partitions = self.positions.iter().map(|position| FetchPartition {
-            index: position.partition,
-            fetch_offset: position.offset,
-            max_bytes: self.partition_bytes,
-            ..FetchPartition::default()
-        });
-        let topic = TopicRef::Name(self.topic.clone());
-        let request = FetchRequest {
-            max_wait_ms: MAX_WAIT_MS,
-            max_bytes: self.fetch_bytes,
-            topics: vec![FetchTopic {
-                topic,
-                partitions: partitions.collect(),
-            }],
-            ..FetchRequest::default()
-        };
-        let id = self.connection.next_correlation_id();
-        let frame = request.encode(self.version, id, Some(CLIENT_ID));
-        let peer = self.connection.peer;
-        let frame = frame.map_err(|source| ClientError::Wire { peer, source })?;
-        self.connection.send(frame).await?;
-        Ok(id)
-    }
-
-    /// Moves the positions behind what has come, from the batches' headers alone.
-    fn advance(&mut self, response: &FetchResponse) -> Result<(), ConsumeError> {
-        for found in response.topics.iter().flat_map(|topic| &topic.partitions) {
-            let mut positions = self.positions.iter_mut();
-            let position = positions.find(|position| position.partition == found.index);
-            let Some(position) = position else { continue };
-            if found.error == ErrorCode::OffsetOutOfRange && found.log_start_offset >= 0 {
-                // Retention was faster.
-                position.offset = found.log_start_offset;
-                continue;
-            }
-            let what = format!("to fetch partition {}", found.index);
-            self.connection.check(found.error.code(), &what, None)?;
-            for batch in batches(found) {
-                let batch = batch?;
-                if let Some(header) = BatchHeader::of(&batch) {
-                    position.offset = header.last_offset() + 1;
-                }
-            }
-            position.at_end = position.offset >= found.high_watermark;
-            if self.repeat && position.at_end && position.offset > 0 {
-                position.offset = found.log_start_offset.max(0);
-                position.rewinds = true;
-            }
-        }
-        // Rotated, so that each comes first at times: the limit of bytes favours the first.
-        self.positions.rotate_left(1);
-        Ok(())
-    }
-
-    fn verify(
-        &mut self,
-        response: &FetchResponse,
-        clock: Clock,
-        now: Moment,
-        phases: Phases,
-        tally: &RefCell<Consumed>,
-    ) -> Result<(), ConsumeError> {
-        let mut tally = tally.borrow_mut();
-        let in_window = phases.measures(now);
-        let second = phases.second(now);
-        tally.fetches += u64::from(in_window);
-        let limits = DecompressionLimits::default();
-        for found in response.topics.iter().flat_map(|topic| &topic.partitions) {
-            for batch in batches(found) {
-                let records = Records::open(&batch?, &limits, &mut self.scratch)?;
-                for record in records.iter() {
-                    let record = record?;
-                    let stamp = self
-                        .verifier
-                        .observe(found.index, record.offset, record.value);
-                    if in_window {
-                        let bytes = record.value.map_or(0, <[u8]>::len) as u64;
-                        tally.fetched.add(1, bytes);
-                        tally.fetched_by_second.add(second, 1, bytes);
-                    }
-                    // Old records were not meant to be read when they were sent.
-                    let Some(stamp) = stamp.filter(|_| !self.repeat) else {
-                        continue;
-                    };
-                    let intended = clock.moment(stamp.intended_unix_ns);
-                    if phases.measures(intended) {
-                        let nanos = now.nanos_since(intended);
-                        tally.end_to_end.record(nanos, 1);
-                        tally.end_to_end_by_second.record(second, nanos, 1);
-                    }
-                }
-            }
-        }
-        for position in self
-            .positions
-            .iter_mut()
-            .filter(|position| position.rewinds)
-        {
-            position.rewinds = false;
-            self.verifier.rewind(position.partition);
-        }
-        Ok(())
     }
 }
 
-fn batches(partition: &PartitionResponse) -> impl Iterator<Item = Result<Bytes, BatchError>> {
-    partition
-        .records
-        .iter()
-        .flat_map(|records| Batches::new(records.clone()))
+/// A consumer at work.
+struct AtWork<'a> {
+    reader: &'a Reader<'a>,
+    access: &'a Access,
+    topic: &'a str,
+}
+
+impl AtWork<'_> {
+    /// Reads from these positions until the end or until it is stopped, and says how far it came.
+    async fn consume(
+        &self,
+        first: Option<Connection>,
+        positions: Vec<Position>,
+    ) -> Result<Vec<Position>, ConsumeError> {
+        let mut links: Vec<(Connection, Vec<Position>)> = match first {
+            Some(connection) => vec![(connection, positions)],
+            None => self.connect_patiently(positions).await?,
+        };
+        loop {
+            let reading = links
+                .drain(..)
+                .map(|(connection, positions)| self.reader.read(connection, positions));
+            let (mut positions, mut trouble) = (Vec::new(), None);
+            for (mut reached, outcome) in join_all(reading).await {
+                positions.append(&mut reached);
+                match outcome {
+                    Ok(()) => {}
+                    Err(ConsumeError::Client(error)) if error.is_retriable() => {
+                        trouble = Some(error);
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            let Some(trouble) = trouble else {
+                return Ok(positions);
+            };
+            let text = format!("{trouble}: connected again");
+            self.reader.tally.borrow_mut().errors.add(text, 1);
+            self.reader.stop.set(false);
+            links = self.connect_patiently(positions).await?;
+        }
+    }
+
+    async fn connect_patiently(
+        &self,
+        positions: Vec<Position>,
+    ) -> Result<Vec<(Connection, Vec<Position>)>, ConsumeError> {
+        if positions.is_empty() {
+            return Ok(Vec::new());
+        }
+        loop {
+            match self.connect_all(&positions).await {
+                Ok(links) => return Ok(links),
+                Err(error) if error.is_retriable() => sleep(PAUSE).await,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    async fn connect_all(
+        &self,
+        positions: &[Position],
+    ) -> Result<Vec<(Connection, Vec<Position>)>, ClientError> {
+        let mut links = Vec::new();
+        for leader in topic::find_leaders(self.access, self.topic).await? {
+            let led = |position: &&Position| leader.partitions.contains(&position.partition);
+            let positions: Vec<Position> = positions.iter().filter(led).cloned().collect();
+            if !positions.is_empty() {
+                let connection = Connection::open(&leader.endpoint, self.access).await?;
+                links.push((connection, positions));
+            }
+        }
+        Ok(links)
+    }
+
+    /// Reads as a member of a group: joins, reads what it is given, and joins again whenever the
+    /// group changes, until all is read.
+    async fn consume_in(
+        &self,
+        group: &str,
+        partitions: &[i32],
+        commit_interval: Duration,
+    ) -> Result<(), ConsumeError> {
+        loop {
+            let outcome = self.membership(group, partitions, commit_interval).await;
+            match outcome {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(ConsumeError::Client(error)) if error.is_retriable() => {
+                    let text = format!("group {group}: {error}: joined again");
+                    self.reader.tally.borrow_mut().errors.add(text, 1);
+                    sleep(PAUSE).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// One life as a member; true if all was read.
+    async fn membership(
+        &self,
+        group: &str,
+        partitions: &[i32],
+        commit_interval: Duration,
+    ) -> Result<bool, ConsumeError> {
+        let mut member = Member::find(self.access, group, self.topic).await?;
+        loop {
+            let assigned = member.join(partitions).await?;
+            self.reader.tally.borrow_mut().rebalances += 1;
+            let positions = member.positions(&assigned).await?;
+            self.reader.begin(&positions);
+            let done = {
+                let reading = Box::pin(self.read_or_wait(positions));
+                let alive = Box::pin(self.keep_alive(&mut member, commit_interval));
+                match select(reading, alive).await {
+                    Either::Left((read, _)) => read.map(|()| true)?,
+                    Either::Right((alive, reading)) => {
+                        alive?;
+                        // What has come is read to its end, and committed before others take over.
+                        self.reader.stop.set(true);
+                        reading.await?;
+                        false
+                    }
+                }
+            };
+            member.commit(&self.reader.reached()).await?;
+            if done {
+                member.leave().await?;
+                return Ok(true);
+            }
+        }
+    }
+
+    /// A member without partitions waits for the end, or for a change.
+    async fn read_or_wait(&self, positions: Vec<Position>) -> Result<(), ConsumeError> {
+        let has_work = !positions.is_empty();
+        self.consume(None, positions).await?;
+        while !has_work && !self.reader.stop.get() && !self.reader.is_over() {
+            sleep(PAUSE).await;
+        }
+        Ok(())
+    }
+
+    /// Heartbeats and commits, until the group changes.
+    async fn keep_alive(
+        &self,
+        member: &mut Member,
+        commit_interval: Duration,
+    ) -> Result<(), ConsumeError> {
+        let mut since_commit = Duration::ZERO;
+        loop {
+            sleep(HEARTBEAT).await;
+            since_commit += HEARTBEAT;
+            if !member.heartbeat().await? {
+                return Ok(());
+            }
+            if since_commit >= commit_interval {
+                since_commit = Duration::ZERO;
+                member.commit(&self.reader.reached()).await?;
+                self.reader.tally.borrow_mut().commits += 1;
+            }
+        }
+    }
 }

@@ -14,7 +14,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use spate_net::reactor::{Reactor, ReactorConfig, ReactorError, sleep};
 
-use crate::connection::{ClientError, Connection};
+use crate::connection::{Access, ClientError, Connection};
 use crate::histogram::Summary;
 use crate::process::{ProcessError, Sample, Usage};
 use crate::report::number::{three_digits, time, whole};
@@ -168,9 +168,9 @@ async fn with_topic<R>(
     partitions: i32,
     measure: impl AsyncFnOnce() -> Result<R, GroupsError>,
 ) -> Result<R, GroupsError> {
-    let mut connection = Connection::open(peer).await?;
-    topic::create(&mut connection, name, partitions, &[]).await?;
-    topic::await_ready(&mut connection, name).await?;
+    let mut connection = Connection::to(peer).await?;
+    topic::create(&mut connection, name, (partitions, 1), &[]).await?;
+    topic::await_ready(&mut connection, &Access::plain(peer), name).await?;
     let outcome = measure().await;
     topic::delete(&mut connection, name).await?;
     // Whoever measures next is not to pay for the deletion.

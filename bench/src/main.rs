@@ -9,9 +9,11 @@ mod consumer;
 mod floor;
 mod groups;
 mod histogram;
+mod judge;
 mod limit;
 mod live;
 mod machine;
+mod payload;
 mod probe;
 mod process;
 mod producer;
@@ -21,6 +23,7 @@ mod run;
 mod saturate;
 mod scenario;
 mod schedule;
+mod security;
 mod tally;
 mod template;
 mod timeline;
@@ -37,6 +40,7 @@ use crate::command::RunOptions;
 use crate::compare::CompareOptions;
 use crate::floor::FloorOptions;
 use crate::groups::GroupsOptions;
+use crate::judge::VerifyOptions;
 use crate::probe::ProbeOptions;
 use crate::report::page::{self, ReportOptions};
 use crate::saturate::SaturateOptions;
@@ -51,6 +55,10 @@ Examples:
     spate-bench saturate --producers 64 --partitions 8 --duration 5s --bound 10ms
   Two brokers on this machine, interleaved, each with its process:
     spate-bench compare --broker spate=127.0.0.1:9092,PID --broker kafka=127.0.0.1:9192,PID
+  A scenario that ships, at another rate:
+    spate-bench run --scenario bench/scenarios/burst.toml --rate 20000@100ms/900ms
+  Is anything lost while somebody kills the broker?
+    spate-bench verify --broker 127.0.0.1:9092 --duration 60s
   One broker, two settings of its topics, or of the load:
     spate-bench compare --broker lazy=HOST:9092 --broker flushed=HOST:9092,flush.messages=1
     spate-bench compare --broker one=HOST:9092 --broker four=HOST:9092,--batch-records=4
@@ -65,7 +73,7 @@ Examples:
 ///
 /// Latency counts from the time a record was meant to be sent, also while the broker stalls.
 #[derive(Parser)]
-#[command(version, max_term_width = 100, after_help = EXAMPLES)]
+#[command(version, max_term_width = 100, after_help = EXAMPLES, args_override_self = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -74,7 +82,13 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Produce to and fetch from one broker, and report
+    ///
+    /// --scenario FILE reads flags from a TOML file; flags beside it have the last word.
     Run(Box<RunOptions>),
+    /// Produce and consume while someone kills the broker, and judge whether anything was lost
+    ///
+    /// Kill, restart or cut the broker off while this runs; it connects again by itself.
+    Verify(Box<VerifyOptions>),
     /// Run the same cases on several brokers, interleaved, and print medians side by side
     Compare(CompareOptions),
     /// Search the highest rate at which a percentile of the latency stays under a bound
@@ -90,7 +104,14 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match obey(Cli::parse().command) {
+    let line = match scenario::file::expand(std::env::args_os().collect()) {
+        Ok(line) => line,
+        Err(error) => {
+            tell(&error.to_string());
+            return ExitCode::FAILURE;
+        }
+    };
+    match obey(Cli::parse_from(line).command) {
         Ok(code) => code,
         Err(error) => {
             tell(&error.to_string());
@@ -102,6 +123,7 @@ fn main() -> ExitCode {
 fn obey(command: Command) -> Result<ExitCode, Box<dyn Error>> {
     match command {
         Command::Run(options) => return command::run_one(&options),
+        Command::Verify(options) => verify(&options)?,
         Command::Compare(options) => compare::compare(&options)?,
         Command::Saturate(options) => saturate_broker(&options)?,
         Command::Report(options) => page::report(&options)?,
@@ -112,6 +134,18 @@ fn obey(command: Command) -> Result<ExitCode, Box<dyn Error>> {
         })?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn verify(options: &VerifyOptions) -> Result<(), Box<dyn Error>> {
+    let verified = judge::verify(options)?;
+    match options.json {
+        true => print(&(serde_json::to_string_pretty(&verified)? + "\n")),
+        false => print(&verified.text()),
+    }
+    match verified.verdict.is_clean() {
+        true => Ok(()),
+        false => Err("verification failed".into()),
+    }
 }
 
 fn saturate_broker(options: &SaturateOptions) -> Result<(), Box<dyn Error>> {

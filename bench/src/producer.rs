@@ -1,29 +1,41 @@
 //! A producing connection: one task sends what the schedule says is due, as far as the window of
 //! requests in flight allows; another takes the answers. Neither waits for the other's sake.
+//!
+//! When a connection breaks, a broker does not answer, or a partition has another leader, all
+//! requests without an answer are sent again in their order, to whoever leads their partitions
+//! then, with the sequence numbers they had. Their latency goes on counting.
+
+mod draft;
+mod maker;
+mod recovery;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use spate_net::client::Channel;
 use spate_net::kafka::api::produce;
 use spate_net::kafka::error::ErrorCode;
-use spate_net::reactor::{Notify, TcpStream, sleep_until, spawn, timeout};
+use spate_net::kafka::record_batch::BatchBuilder;
+use spate_net::reactor::{Notify, Task, timeout};
 
-use crate::answer::{AnswerLayout, Frames};
-use crate::connection::{ClientError, Connection};
+use self::draft::{Draft, Drafts, Planned};
+use self::maker::{Builder, Frame, Maker, Wanted};
+use crate::answer::{Answer, AnswerLayout};
+use crate::connection::{Access, ClientError, Connection, Endpoint};
+use crate::payload::{Chooser, Content};
 use crate::scenario::{Acks, PartitionChoice, Scenario};
-use crate::schedule::{Clock, Moment, Phases, Schedule};
-use crate::tally::Produced;
-use crate::template::{Patch, ProduceTemplate, Shape, VERSION_MAX};
+use crate::schedule::{Arrivals, Clock, Moment, Pace, Phases};
+use crate::tally::{Batch, Fate, Produced};
+use crate::template::{ProduceTemplate, Shape, VERSION_MAX};
 use crate::topic;
 use crate::verify::StreamId;
 
 /// Requests that go out with one send: as many pieces as the kernel takes at once by far, and the
 /// first of them does not wait for the preparation of hundreds.
-const REQUESTS_PER_SEND: u64 = 32;
+const REQUESTS_PER_SEND: usize = 32;
 
 /// What one connection is to do.
 #[derive(Clone, Debug)]
@@ -33,7 +45,7 @@ pub struct ProducerPlan {
     /// Its name in records.
     pub stream: StreamId,
     /// The broker it sends to.
-    pub leader: SocketAddr,
+    pub leader: Endpoint,
     /// The partitions it sends to.
     pub partitions: Vec<i32>,
 }
@@ -41,68 +53,106 @@ pub struct ProducerPlan {
 /// A request that waits for its answer.
 struct Pending {
     correlation_id: i32,
-    batch: u64,
     lane: usize,
+    /// Its place among all requests of the connection.
+    number: u64,
+    sequence: u64,
+    records: Vec<Planned>,
+    bytes: u64,
     sent: Moment,
-    frame: Bytes,
+    frame: Frame,
 }
 
 /// The stream's records in one partition.
 struct Lane {
     partition: i32,
+    link: usize,
     next_sequence: u64,
     acknowledged: u64,
 }
 
-struct State {
-    next_batch: u64,
-    correlation_id: i32,
+/// A connection to a leader.
+struct Link {
+    stream: Channel,
     pending: VecDeque<Pending>,
-    /// Requests that were answered: their memory is used again.
-    spare: Vec<Bytes>,
-    lanes: Vec<Lane>,
     /// Since when a request could have gone, but for the schedule.
     open_since: Moment,
+}
+
+struct State {
+    drafts: Drafts,
+    maker: Maker,
+    correlation_id: i32,
+    next_number: u64,
+    links: Vec<Link>,
+    receivers: Vec<Task<()>>,
+    lanes: Vec<Lane>,
+    /// Requests to be sent again, before any new one.
+    again: VecDeque<Pending>,
+    /// Requests that were answered: their memory is used again.
+    spare: Vec<Bytes>,
+    /// Why the links have to be made anew.
+    trouble: Option<String>,
+    /// They are shut down: no answer comes any more.
+    cut: bool,
+    /// Counts how often that was.
+    round: u64,
     failure: Option<String>,
+    batches: Vec<Batch>,
 }
 
 /// A connection that is ready to send.
 pub struct Producer {
-    stream: TcpStream,
-    template: ProduceTemplate,
+    stream: Channel,
+    maker: Maker,
     layout: AnswerLayout,
+    content: Rc<Content>,
     index: u64,
     name: StreamId,
     partitions: Vec<i32>,
 }
 
 impl Producer {
-    /// Connects and encodes the request.
+    /// Connects and prepares the requests.
     pub async fn connect(
         scenario: &Scenario,
+        access: &Access,
         topic: &str,
+        content: &Rc<Content>,
         plan: &ProducerPlan,
     ) -> Result<Producer, ClientError> {
-        let mut connection = Connection::open(plan.leader).await?;
+        let mut connection = Connection::open(&plan.leader, access).await?;
         let version = connection.version(&produce::RANGE, VERSION_MAX)?;
         let identity = match scenario.idempotent {
             true => Some(topic::identify(&mut connection).await?),
             false => None,
         };
-        let shape = Shape {
-            topic,
-            version,
-            acks: scenario.acks.code(),
-            record_bytes: scenario.record_bytes,
-            batch_records: scenario.batch_records,
-            stream: plan.stream,
-            identity,
+        let acks = scenario.acks.code();
+        let maker = if scenario.is_uniform() {
+            let template = ProduceTemplate::new(Shape {
+                topic: topic.to_owned(),
+                version,
+                acks,
+                record_bytes: scenario.record_bytes.max(),
+                batch_records: scenario.batch_records,
+                headers: scenario.headers.clone(),
+                stream: plan.stream,
+                identity,
+            });
+            Maker::Stamped(template.map_err(|source| connection.wire(source))?)
+        } else {
+            Maker::Built(Box::new(Builder {
+                batch: BatchBuilder::new(scenario.codec.codec()),
+                content: Rc::clone(content),
+                headers: scenario.headers.clone(),
+                topic: topic.to_owned(),
+                version,
+                acks,
+                stream: plan.stream,
+                identity,
+                value: Vec::new(),
+            }))
         };
-        let template = ProduceTemplate::new(&shape);
-        let template = template.map_err(|source| ClientError::Wire {
-            peer: plan.leader,
-            source,
-        })?;
         let partitions = match scenario.partition_choice {
             PartitionChoice::RoundRobin => plan.partitions.clone(),
             PartitionChoice::Pinned => {
@@ -111,8 +161,9 @@ impl Producer {
         };
         Ok(Producer {
             stream: connection.stream,
-            template,
+            maker,
             layout: AnswerLayout::new(version, topic),
+            content: Rc::clone(content),
             index: plan.index,
             name: plan.stream,
             partitions,
@@ -120,245 +171,351 @@ impl Producer {
     }
 
     /// Sends its share of the run, and waits for the answers. Errors are counted, not returned.
-    pub async fn run(
-        self,
-        scenario: &Scenario,
-        clock: Clock,
-        phases: Phases,
-        tally: Rc<RefCell<Produced>>,
-    ) {
-        let (rate, batch_records) = (scenario.rate.per_second(), scenario.batch_records);
-        let connections = scenario.producers.into();
-        let schedule = Schedule::new(phases.start, rate, batch_records, self.index, connections);
-        let lanes = self.partitions.iter();
-        let lanes = lanes.map(|&partition| Lane {
-            partition,
-            next_sequence: 0,
-            acknowledged: 0,
-        });
-        let state = State {
-            next_batch: 0,
-            correlation_id: 0,
-            pending: VecDeque::with_capacity(scenario.in_flight),
-            spare: Vec::with_capacity(scenario.in_flight),
-            lanes: lanes.collect(),
-            open_since: phases.start,
-            failure: None,
-        };
-        let run = Rc::new(Run {
-            producer: self,
+    pub async fn run(self, setting: Setting<'_>, tally: Rc<RefCell<Produced>>) {
+        let Setting {
+            scenario,
+            access,
+            topic,
             clock,
             phases,
-            schedule,
+            keeps_batches,
+        } = setting;
+        let share = (self.index, scenario.producers.into());
+        let pace = Pace::new(&scenario.rate, phases);
+        let (spacing, group) = (scenario.spacing, scenario.batch_records);
+        let arrivals = Arrivals::new(pace, spacing, group, share, scenario.seed);
+        let chooser = Chooser::new(scenario, share);
+        let lanes = self.partitions.len();
+        let drafts = Drafts::new(scenario, arrivals, chooser, self.content, lanes);
+        let link = Link {
+            stream: self.stream,
+            pending: VecDeque::with_capacity(scenario.in_flight),
+            open_since: phases.start,
+        };
+        let run = Rc::new(Run {
+            access: access.clone(),
+            topic: topic.to_owned(),
+            name: self.name,
+            layout: self.layout,
+            clock,
+            phases,
             in_flight: scenario.in_flight,
-            batch_records,
-            record_bytes: scenario.record_bytes as u64,
             answers: scenario.acks != Acks::None,
-            state: RefCell::new(state),
+            idempotent: scenario.idempotent,
+            request_timeout: scenario.request_timeout,
+            keeps_batches,
+            state: RefCell::new(State {
+                drafts,
+                maker: self.maker,
+                correlation_id: 0,
+                next_number: 0,
+                links: vec![link],
+                receivers: Vec::new(),
+                lanes: self
+                    .partitions
+                    .iter()
+                    .map(|index| Lane::new(*index))
+                    .collect(),
+                again: VecDeque::new(),
+                spare: Vec::with_capacity(scenario.in_flight),
+                trouble: None,
+                cut: false,
+                round: 0,
+                failure: None,
+                batches: Vec::new(),
+            }),
             changed: Notify::new(),
             tally,
         });
-        let receiver = spawn(Rc::clone(&run).receive_all());
+        run.listen();
         let rest = Duration::from_nanos(phases.measure_until.nanos_since(clock.now()));
         // Whoever is late at the end is given the drain time, no longer.
         let _ = timeout(rest + scenario.drain, run.send_all()).await;
-        receiver.cancel();
-        run.producer.stream.shutdown();
+        run.hang_up();
         run.settle();
+    }
+}
+
+/// What a run has in common for its producers.
+#[derive(Clone, Copy)]
+pub struct Setting<'a> {
+    /// What is done.
+    pub scenario: &'a Scenario,
+    /// How brokers are reached.
+    pub access: &'a Access,
+    /// The topic.
+    pub topic: &'a str,
+    /// The time.
+    pub clock: Clock,
+    /// And its parts.
+    pub phases: Phases,
+    /// Whether each batch's fate is kept, for a judgement afterwards.
+    pub keeps_batches: bool,
+}
+
+impl Lane {
+    fn new(partition: i32) -> Lane {
+        Lane {
+            partition,
+            link: 0,
+            next_sequence: 0,
+            acknowledged: 0,
+        }
     }
 }
 
 /// A producer at work.
 struct Run {
-    producer: Producer,
+    access: Access,
+    topic: String,
+    name: StreamId,
+    layout: AnswerLayout,
     clock: Clock,
     phases: Phases,
-    schedule: Schedule,
     in_flight: usize,
-    batch_records: u64,
-    record_bytes: u64,
     /// Whether the broker answers at all.
     answers: bool,
+    idempotent: bool,
+    request_timeout: Duration,
+    keeps_batches: bool,
     state: RefCell<State>,
-    /// The window has room again, or the connection has failed.
+    /// The window has room again, or something went wrong.
     changed: Notify,
     tally: Rc<RefCell<Produced>>,
 }
 
+/// What a producer does next.
+enum Step {
+    Send(usize, Channel, Vec<Bytes>),
+    AwaitAnswers,
+    AwaitDue(Moment),
+    Done,
+}
+
 impl Run {
-    /// Sends everything that becomes due, then waits until all is answered.
-    async fn send_all(&self) {
-        while !self.has_failed() {
-            let now = self.clock.now();
-            let (next, room) = {
-                let state = self.state.borrow();
-                (
-                    state.next_batch,
-                    (self.in_flight - state.pending.len()) as u64,
-                )
-            };
-            if self.schedule.is_over(next, now, &self.phases) {
-                break;
-            }
-            if room == 0 {
-                self.changed.notified().await;
+    /// Sends everything that becomes due, until all is answered.
+    async fn send_all(self: &Rc<Self>) {
+        while self.state.borrow().failure.is_none() {
+            if self.state.borrow().trouble.is_some() {
+                self.recover().await;
                 continue;
             }
-            let limit = room.min(REQUESTS_PER_SEND);
-            let due = self.schedule.due(next, now, &self.phases, limit);
-            if due.is_empty() {
-                sleep_until(self.clock.instant(self.schedule.batch_due(next))).await;
-                continue;
+            match self.next_step() {
+                Step::Send(link, stream, frames) => {
+                    let round = self.state.borrow().round;
+                    if let Err(error) = stream.send(frames).await {
+                        self.trouble(round, format!("sending: {error}"));
+                        continue;
+                    }
+                    let now = self.clock.now();
+                    let mut state = self.state.borrow_mut();
+                    if let Some(link) = state.links.get_mut(link) {
+                        link.open_since = now;
+                    }
+                    if !self.answers {
+                        self.take_as_answered(&mut state, now);
+                    }
+                }
+                Step::AwaitAnswers => {
+                    let round = self.state.borrow().round;
+                    if timeout(self.request_timeout, self.changed.notified())
+                        .await
+                        .is_err()
+                    {
+                        let waited = self.request_timeout;
+                        self.trouble(round, format!("no answer within {waited:?}"));
+                    }
+                }
+                Step::AwaitDue(due) => {
+                    let wait = Duration::from_nanos(due.nanos_since(self.clock.now()));
+                    let _ = timeout(wait, self.changed.notified()).await;
+                }
+                Step::Done => return,
             }
-            let frames = due.map(|batch| self.prepare(batch)).collect();
-            if let Err(error) = self.producer.stream.send(frames).await {
-                self.fail(format!("sending: {error}"));
-            }
-            self.state.borrow_mut().open_since = self.clock.now();
-            if !self.answers {
-                self.take_as_answered();
-            }
-        }
-        while !self.has_failed() && !self.state.borrow().pending.is_empty() {
-            self.changed.notified().await;
         }
     }
 
-    /// Stamps the next request and books it as under way.
-    fn prepare(&self, batch: u64) -> Bytes {
+    fn next_step(&self) -> Step {
         let now = self.clock.now();
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        let closed = self.schedule.is_closed_loop();
-        let intended = |record| {
-            if closed {
-                now
-            } else {
-                self.schedule.record_due(batch, record)
-            }
-        };
-        // Dealt over all connections, so that they do not march through the partitions in step.
-        let lane = (self.schedule.global_batch(batch) % state.lanes.len() as u64) as usize;
-        let patch = Patch {
-            correlation_id: state.correlation_id,
-            partition: state.lanes[lane].partition,
-            sequence: state.lanes[lane].next_sequence,
-            timestamp_ms: (self.clock.unix_ns(now) / 1_000_000) as i64,
-            intended_unix_ns: |record| self.clock.unix_ns(intended(record)),
-        };
-        let frame = self.producer.template.stamp(state.spare.pop(), &patch);
-        state.lanes[lane].next_sequence += self.batch_records;
-        let (correlation_id, sent) = (state.correlation_id, now);
-        let pending = Pending {
-            correlation_id,
-            batch,
-            lane,
-            sent,
-            frame: frame.clone(),
-        };
-        state.pending.push_back(pending);
-        state.correlation_id = state.correlation_id.wrapping_add(1);
-        state.next_batch = batch + 1;
-        if self.phases.measures(now) {
-            let possible = self.schedule.batch_due(batch).max(state.open_since);
-            self.tally
-                .borrow_mut()
-                .lag
-                .record(now.nanos_since(possible), 1);
-        }
-        frame
-    }
-
-    async fn receive_all(self: Rc<Self>) {
-        let mut frames = Frames::default();
-        loop {
-            let chunk = match self.producer.stream.receive().await {
-                Ok(chunk) if chunk.is_empty() => {
-                    return self.fail("the broker closed the connection".to_owned());
-                }
-                Ok(chunk) => chunk,
-                Err(error) => return self.fail(format!("receiving: {error}")),
+        state.drafts.gather(now, REQUESTS_PER_SEND);
+        let (mut frames, mut chosen) = (Vec::new(), None);
+        for _ in 0..REQUESTS_PER_SEND {
+            let again = state.again.front().map(|pending| pending.lane);
+            let Some(lane) = again.or_else(|| state.drafts.next_lane()) else {
+                break;
             };
-            let now = self.clock.now();
-            let fed = frames.feed(&chunk, |frame| self.answered(frame, now));
-            if let Err(error) = fed {
-                return self.fail(error.to_string());
+            let link = state.lanes[lane].link;
+            let has_room = state.links[link].pending.len() < self.in_flight;
+            if !has_room || chosen.is_some_and(|chosen| chosen != link) {
+                break;
             }
-            self.changed.notify_one();
+            chosen = Some(link);
+            let pending = match state.again.pop_front() {
+                Some(pending) => Ok(pending),
+                None => match state.drafts.take() {
+                    Some(draft) => self.prepare(state, draft),
+                    None => break,
+                },
+            };
+            match pending {
+                Ok(pending) => {
+                    pending.frame.pieces(&mut frames);
+                    state.links[link].pending.push_back(pending);
+                }
+                Err(error) => {
+                    state.failure = Some(format!("a batch cannot be made: {error}"));
+                    return Step::Done;
+                }
+            }
+        }
+        if let Some(link) = chosen {
+            return Step::Send(link, state.links[link].stream.clone(), frames);
+        }
+        let is_idle = state.links.iter().all(|link| link.pending.is_empty());
+        let waits = !state.again.is_empty() || state.drafts.next_lane().is_some();
+        match state.drafts.next_event(now) {
+            _ if waits => Step::AwaitAnswers,
+            Some(due) => Step::AwaitDue(due),
+            None if is_idle => Step::Done,
+            None => Step::AwaitAnswers,
         }
     }
 
-    fn answered(&self, frame: &[u8], now: Moment) {
-        let answer = match self.producer.layout.read(frame) {
-            Ok(answer) => answer,
-            Err(error) => return self.fail(format!("an answer cannot be read: {error}")),
+    /// Makes the next request, and books it as under way.
+    fn prepare(&self, state: &mut State, draft: Draft) -> std::io::Result<Pending> {
+        let now = self.clock.now();
+        let lane = &mut state.lanes[draft.lane];
+        let wanted = Wanted {
+            correlation_id: state.correlation_id,
+            partition: lane.partition,
+            sequence: lane.next_sequence,
+            timestamp_ms: (self.clock.unix_ns(now) / 1_000_000) as i64,
+            records: &draft.records,
         };
+        let frame = state.maker.make(self.clock, state.spare.pop(), &wanted)?;
+        if self.phases.measures(now) {
+            let possible = draft.ready.max(state.links[lane.link].open_since);
+            let mut tally = self.tally.borrow_mut();
+            tally.lag.record(now.nanos_since(possible), 1);
+        }
+        let pending = Pending {
+            correlation_id: state.correlation_id,
+            lane: draft.lane,
+            number: state.next_number,
+            sequence: lane.next_sequence,
+            bytes: draft.bytes,
+            sent: now,
+            frame,
+            records: draft.records,
+        };
+        lane.next_sequence += pending.records.len() as u64;
+        state.correlation_id = state.correlation_id.wrapping_add(1);
+        state.next_number += 1;
+        Ok(pending)
+    }
+
+    /// Takes an answer on a link.
+    fn answered(&self, link: usize, frame: &[u8], now: Moment) -> Result<(), String> {
+        let answer = self
+            .layout
+            .read(frame)
+            .map_err(|error| format!("an answer cannot be read: {error}"))?;
         let mut state = self.state.borrow_mut();
-        if state.pending.len() == self.in_flight {
-            state.open_since = now;
+        let state = &mut *state;
+        let link = &mut state.links[link];
+        if link.pending.len() == self.in_flight {
+            link.open_since = now;
         }
-        let Some(pending) = state.pending.pop_front() else {
-            drop(state);
-            return self.fail("an answer that nobody waits for".to_owned());
-        };
+        let pending = link
+            .pending
+            .pop_front()
+            .ok_or("an answer that nobody waits for")?;
         if answer.correlation_id != pending.correlation_id {
-            drop(state);
             let (found, wanted) = (answer.correlation_id, pending.correlation_id);
-            return self.fail(format!("answer {found} came where {wanted} was next"));
+            link.pending.push_front(pending);
+            return Err(format!("answer {found} came where {wanted} was next"));
         }
-        if answer.error == ErrorCode::None {
-            self.count(&mut state, pending, now);
-            return;
+        // Those before it in its partition are to be sent again: this one was right to be refused.
+        let behind = state.again.iter().any(|each| each.lane == pending.lane);
+        match answer.error {
+            // Written before, and the answer was lost.
+            ErrorCode::None | ErrorCode::DuplicateSequenceNumber => {
+                self.count(state, pending, &answer, now);
+            }
+            code if code.is_retriable()
+                || (behind && code == ErrorCode::OutOfOrderSequenceNumber) =>
+            {
+                state.trouble.get_or_insert(describe(&answer));
+                state.again.push_back(pending);
+            }
+            _ => {
+                let records = pending.records.len() as u64;
+                self.tally.borrow_mut().refused(describe(&answer), records);
+                self.keep(state, &pending, Fate::Refused);
+                state.drafts.recycle(pending.records);
+            }
         }
-        drop(state);
-        let message = answer
-            .message
-            .map(|text| format!(": {text}"))
-            .unwrap_or_default();
-        let text = format!("{} (error {}){message}", answer.error, answer.error.code());
-        self.tally.borrow_mut().refused(text, self.batch_records);
+        Ok(())
     }
 
     /// With acks=0 nobody answers: what is handed to the kernel is done.
-    fn take_as_answered(&self) {
-        let now = self.clock.now();
-        let mut state = self.state.borrow_mut();
-        while let Some(pending) = state.pending.pop_front() {
-            self.count(&mut state, pending, now);
+    fn take_as_answered(&self, state: &mut State, now: Moment) {
+        let mut done = Vec::new();
+        for link in &mut state.links {
+            done.extend(link.pending.drain(..));
+        }
+        for pending in done {
+            let answer = Answer {
+                correlation_id: pending.correlation_id,
+                error: ErrorCode::None,
+                base_offset: -1,
+                message: None,
+            };
+            self.count(state, pending, &answer, now);
         }
     }
 
-    fn count(&self, state: &mut State, pending: Pending, now: Moment) {
-        let Pending {
-            batch,
-            lane,
-            sent,
-            frame,
-            ..
-        } = pending;
-        state.spare.push(frame);
-        state.lanes[lane].acknowledged += self.batch_records;
+    fn count(&self, state: &mut State, pending: Pending, answer: &Answer, now: Moment) {
+        let records = pending.records.len() as u64;
+        let base_offset = answer.base_offset;
+        self.keep(state, &pending, Fate::Written { base_offset });
+        state.lanes[pending.lane].acknowledged += records;
+        if let Frame::Whole(frame) = pending.frame {
+            state.spare.push(frame);
+        }
         let mut tally = self.tally.borrow_mut();
-        if self.phases.measures(now) {
-            let bytes = self.batch_records * self.record_bytes;
-            tally.answered.add(self.batch_records, bytes);
-            tally
-                .answered_by_second
-                .add(self.phases.second(now), self.batch_records, bytes);
-        }
         let second = self.phases.second(now);
-        let service = now.nanos_since(sent);
-        if self.schedule.is_closed_loop() {
-            if self.phases.measures(sent) {
-                tally.answered(second, service, service, self.batch_records);
-            }
-            return;
+        if self.phases.measures(now) {
+            tally.answered.add(records, pending.bytes);
+            tally.answered_by_second.add(second, records, pending.bytes);
         }
-        for record in 0..self.batch_records {
-            let due = self.schedule.record_due(batch, record);
-            if self.phases.measures(due) {
-                tally.answered(second, now.nanos_since(due), service, 1);
+        let service = now.nanos_since(pending.sent);
+        if state.drafts.is_closed_loop() {
+            if self.phases.measures(pending.sent) {
+                tally.answered(second, service, service, records);
             }
+        } else {
+            for record in &pending.records {
+                if self.phases.measures(record.due) {
+                    tally.answered(second, now.nanos_since(record.due), service, 1);
+                }
+            }
+        }
+        drop(tally);
+        state.drafts.recycle(pending.records);
+    }
+
+    fn keep(&self, state: &mut State, pending: &Pending, fate: Fate) {
+        if self.keeps_batches {
+            state.batches.push(Batch {
+                partition: state.lanes[pending.lane].partition,
+                stream: self.name,
+                sequence: pending.sequence,
+                records: pending.records.len() as u64,
+                fate,
+            });
         }
     }
 
@@ -367,49 +524,43 @@ impl Run {
     fn settle(&self) {
         let now = self.clock.now();
         let second = self.phases.second(now);
-        let state = self.state.borrow();
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
         let mut tally = self.tally.borrow_mut();
-        if let Some(failure) = &state.failure {
-            tally.errors.add(failure.clone(), 1);
+        if let Some(failure) = state.failure.take().or(state.trouble.take()) {
+            tally.errors.add(failure, 1);
         }
-        let name = self.producer.name;
         let lanes = state.lanes.iter();
+        let name = self.name;
         tally
             .acknowledged
             .extend(lanes.map(|lane| (lane.partition, name, lane.acknowledged)));
-        if self.schedule.is_closed_loop() {
-            let in_flight = state.pending.iter();
-            let late = in_flight.filter(|pending| self.phases.measures(pending.sent));
-            for pending in late {
-                tally.missed(second, now.nanos_since(pending.sent), self.batch_records);
-            }
-            return;
-        }
-        let mut missed = |batch| {
-            for record in 0..self.batch_records {
-                let due = self.schedule.record_due(batch, record);
-                if self.phases.measures(due) {
-                    tally.missed(second, now.nanos_since(due), 1);
+        let closed = state.drafts.is_closed_loop();
+        let links = state
+            .links
+            .iter_mut()
+            .flat_map(|link| link.pending.drain(..));
+        let unanswered: Vec<Pending> = links.chain(state.again.drain(..)).collect();
+        for pending in &unanswered {
+            self.keep(state, pending, Fate::Unknown);
+            for record in &pending.records {
+                let since = if closed { pending.sent } else { record.due };
+                if self.phases.measures(since) {
+                    tally.missed(second, now.nanos_since(since), 1);
                 }
             }
-        };
-        state
-            .pending
-            .iter()
-            .for_each(|pending| missed(pending.batch));
-        let mut batch = state.next_batch;
-        while self.schedule.batch_due(batch) < self.phases.measure_until {
-            missed(batch);
-            batch += 1;
         }
+        state.drafts.leftovers(now, |due| {
+            if !closed && self.phases.measures(due) {
+                tally.missed(second, now.nanos_since(due), 1);
+            }
+        });
+        tally.batches.append(&mut state.batches);
     }
+}
 
-    fn fail(&self, text: String) {
-        self.state.borrow_mut().failure.get_or_insert(text);
-        self.changed.notify_one();
-    }
-
-    fn has_failed(&self) -> bool {
-        self.state.borrow().failure.is_some()
-    }
+fn describe(answer: &Answer) -> String {
+    let message = answer.message.as_ref();
+    let message = message.map(|text| format!(": {text}")).unwrap_or_default();
+    format!("{} (error {}){message}", answer.error, answer.error.code())
 }

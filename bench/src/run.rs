@@ -1,28 +1,31 @@
 //! One run: makes the topic, starts the driver's threads, lets them all begin at one moment, looks
 //! at the processes at both ends of the measured window, and puts the results together.
 
+mod churn;
 mod drive;
 
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::Arc;
+use std::num::NonZeroU64;
+use std::process;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
-use std::{io, process};
 
 use serde::Serialize;
+use spate_net::client::Security;
 use spate_net::reactor::{Reactor, ReactorConfig, ReactorError};
 
+use self::churn::ChurnOutcome;
 use self::drive::{Plan, Results, Shared, drive};
-use crate::connection::{ClientError, Connection};
-use crate::consumer::{ConsumerPlan, Progress};
+use crate::connection::{Access, ClientError, Connection, Endpoint};
+use crate::consumer::{ConsumerPlan, Group, Progress, Role};
 use crate::histogram::Summary;
 use crate::live::{self, Live};
 use crate::process::{ProcessError, Sample, Usage, machine_cpu};
 use crate::producer::ProducerPlan;
-use crate::scenario::{BadScenario, Scenario};
+use crate::scenario::{BadScenario, Keys, Rate, Scenario};
 use crate::schedule::{Clock, Moment, Phases};
-use crate::tally::{Consumed, Errors, Produced, Volume};
+use crate::tally::{Batch, Consumed, Errors, Produced, Read, Volume};
 use crate::timeline::Timelines;
 use crate::topic::{self, Leader};
 use crate::verify::{Findings, StreamId, Verifier};
@@ -30,20 +33,27 @@ use crate::verify::{Findings, StreamId, Verifier};
 /// From the last connection to the first record: every thread is waiting by then.
 const LEAD_IN: Duration = Duration::from_millis(50);
 
+/// How a backlog is put into a topic: as fast as most disks take it, in large batches.
+const FILL_BYTES_PER_S: u64 = 200 << 20;
+const FILL_BATCH_BYTES: u64 = 128 << 10;
+const FILL_WITHIN: Duration = Duration::from_secs(600);
+
 /// Driver's own delays that matter, as parts of the latency that is reported.
 const LAG_TOLERATED: f64 = 0.2;
 /// Driver threads busier than this have no time to be punctual.
 const BUSY: f64 = 0.95;
 
 /// Which broker is driven.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Target {
-    /// Where it listens, as HOST:PORT.
+    /// Where it listens, as HOST:PORT; several with commas between them.
     pub address: String,
     /// Its process, if that is on this machine and to be looked at.
     pub pid: Option<u32>,
     /// Where it tells Prometheus of its process, if it is on another machine.
     pub metrics: Option<String>,
+    /// What connections to it are protected by.
+    pub security: Security,
 }
 
 impl Target {
@@ -51,10 +61,27 @@ impl Target {
     pub fn at(address: &str) -> Target {
         Target {
             address: address.to_owned(),
-            pid: None,
-            metrics: None,
+            ..Target::default()
         }
     }
+
+    /// How its brokers are reached.
+    fn access(&self) -> Result<Access, ClientError> {
+        let addresses = self.address.split(',').map(str::trim);
+        Ok(Access {
+            bootstrap: addresses.map(Endpoint::resolve).collect::<Result<_, _>>()?,
+            security: self.security.clone(),
+        })
+    }
+}
+
+/// What is kept of a run for a judgement afterwards.
+#[derive(Default)]
+pub struct Evidence {
+    /// Every batch and its fate.
+    pub batches: Vec<Batch>,
+    /// What each consumer saw, in its order.
+    pub reads: Vec<Read>,
 }
 
 /// Why a run did not take place.
@@ -63,20 +90,15 @@ pub enum RunError {
     /// The settings contradict each other.
     #[error(transparent)]
     Scenario(#[from] BadScenario),
-    /// The broker's name means nothing.
-    #[error("broker {given:?}: {source}; give HOST:PORT")]
-    Address {
-        /// The name.
-        given: String,
-        /// What the resolver said.
-        source: io::Error,
-    },
     /// The driver's own reactor.
     #[error(transparent)]
     Reactor(#[from] ReactorError),
     /// The broker, while the run was set up.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The file that records are to carry.
+    #[error("the sample cannot be read: {0}")]
+    Sample(std::io::Error),
     /// A process that was to be looked at.
     #[error(transparent)]
     Process(#[from] ProcessError),
@@ -100,6 +122,8 @@ pub struct Outcome {
     pub produced: Option<ProduceOutcome>,
     /// What was fetched.
     pub consumed: Option<ConsumeOutcome>,
+    /// What came of coming and going connections and topics.
+    pub churn: Option<ChurnOutcome>,
     /// What the broker used in the measured window.
     pub broker_usage: Option<Usage>,
     /// What the driver used.
@@ -131,6 +155,8 @@ pub struct ProduceOutcome {
     pub unanswered: u64,
     /// Records refused.
     pub refused: u64,
+    /// Records sent again although they may have been written, without idempotence.
+    pub resent: u64,
 }
 
 /// What came of fetching.
@@ -144,6 +170,14 @@ pub struct ConsumeOutcome {
     pub fetches: u64,
     /// From the intended send time to the consumer; nothing for a repeated fetch of old records.
     pub end_to_end: Summary,
+    /// Records that were read from a backlog beside that, in the measured window.
+    pub backfilled_records: u64,
+    /// Bytes of their values.
+    pub backfilled_bytes: u64,
+    /// How often members of groups were given partitions.
+    pub rebalances: u64,
+    /// How often they committed.
+    pub commits: u64,
     /// What verification found, over the whole run.
     pub verification: Findings,
 }
@@ -159,15 +193,22 @@ pub fn run_watched(
     scenario: &Scenario,
     live: Option<Arc<Live>>,
 ) -> Result<Outcome, RunError> {
+    run_keeping(target, scenario, live, None)
+}
+
+/// Runs a scenario, and keeps what a judgement needs.
+pub fn run_keeping(
+    target: &Target,
+    scenario: &Scenario,
+    live: Option<Arc<Live>>,
+    evidence: Option<&mut Evidence>,
+) -> Result<Outcome, RunError> {
     scenario.check()?;
     let topic = match (scenario.existing, &scenario.topic) {
         (true, Some(topic)) => topic.clone(),
         _ => create_topic(target, scenario)?,
     };
-    let leaders = admin(target, async |connection| {
-        topic::await_ready(connection, &topic).await
-    })?;
-    let driven = drive_all(target, scenario, &topic, &leaders, live);
+    let driven = drive_on(target, scenario, &topic, live, evidence);
     if scenario.existing || scenario.keep_topic {
         return driven;
     }
@@ -180,13 +221,60 @@ pub fn run_watched(
     Ok(outcome)
 }
 
+fn drive_on(
+    target: &Target,
+    scenario: &Scenario,
+    topic: &str,
+    live: Option<Arc<Live>>,
+    evidence: Option<&mut Evidence>,
+) -> Result<Outcome, RunError> {
+    let access = target.access()?;
+    let leaders = admin(target, async |connection| {
+        topic::await_ready(connection, &access, topic).await
+    })?;
+    if scenario.prefill_mib > 0 {
+        let filling = filling(scenario);
+        drive_all(target, &filling, topic, &leaders, None, None)?;
+    }
+    drive_all(target, scenario, topic, &leaders, live, evidence)
+}
+
+/// Puts a scenario's backlog into its topic: what is late is still sent.
+fn filling(scenario: &Scenario) -> Scenario {
+    let bytes = scenario.prefill_mib << 20;
+    let mean = scenario
+        .record_bytes
+        .min()
+        .midpoint(scenario.record_bytes.max()) as u64;
+    let records = NonZeroU64::new(bytes / mean.max(1)).unwrap_or(NonZeroU64::MIN);
+    let rate = NonZeroU64::new(FILL_BYTES_PER_S / mean.max(1)).unwrap_or(NonZeroU64::MIN);
+    Scenario {
+        producers: 4,
+        consumers: 0,
+        groups: 0,
+        backfill: 0,
+        churn_connections: None,
+        churn_topics: None,
+        keys: Keys::None,
+        linger: None,
+        batch_records: (FILL_BATCH_BYTES / mean.max(1)).max(1),
+        rate: Rate::PerSecond(rate),
+        records: Some(records),
+        start_at: None,
+        warm_up: Duration::ZERO,
+        drain: FILL_WITHIN,
+        ..scenario.clone()
+    }
+}
+
 /// Creates a scenario's topic, and says how it is called.
 pub fn create_topic(target: &Target, scenario: &Scenario) -> Result<String, RunError> {
     let fresh = || format!("spate-bench-{:08x}", rand::random::<u32>());
     let topic = scenario.topic.clone().unwrap_or_else(fresh);
-    let (partitions, configs) = (scenario.partitions, &scenario.topic_configs);
+    let shape = (scenario.partitions, scenario.replicas);
+    let configs = &scenario.topic_configs;
     admin(target, async |connection| {
-        topic::create(connection, &topic, partitions, configs).await
+        topic::create(connection, &topic, shape, configs).await
     })?;
     Ok(topic)
 }
@@ -203,27 +291,16 @@ fn admin<T>(
     target: &Target,
     ask: impl AsyncFnOnce(&mut Connection) -> Result<T, ClientError>,
 ) -> Result<T, RunError> {
-    let bootstrap = resolve(&target.address)?;
+    let access = target.access()?;
     let config = ReactorConfig {
         registered_buffers: 0,
         ..ReactorConfig::default()
     };
     let answer = Reactor::new(&config)?.block_on(async {
-        let mut connection = Connection::open(bootstrap).await?;
+        let mut connection = Connection::any(&access).await?;
         ask(&mut connection).await
     });
     Ok(answer?)
-}
-
-fn resolve(given: &str) -> Result<SocketAddr, RunError> {
-    let failed = |source| RunError::Address {
-        given: given.to_owned(),
-        source,
-    };
-    let mut addresses = given.to_socket_addrs().map_err(failed)?;
-    addresses
-        .next()
-        .ok_or_else(|| failed(io::ErrorKind::NotFound.into()))
 }
 
 fn reactor_config(scenario: &Scenario) -> ReactorConfig {
@@ -236,32 +313,68 @@ fn reactor_config(scenario: &Scenario) -> ReactorConfig {
 }
 
 /// Deals the connections out over the threads.
-fn plans(scenario: &Scenario, leaders: &[Leader]) -> Vec<Plan> {
+fn plans(scenario: &Scenario, leaders: &[Leader], groups: &[Arc<Group>]) -> Vec<Plan> {
     let threads = scenario.threads as usize;
     let mut plans: Vec<Plan> = (0..threads).map(|_| Plan::default()).collect();
     // So that the streams of two runs into one topic are told apart.
-    let run_number = u32::from(rand::random::<u16>()) << 16;
+    let run_number = u32::from(rand::random::<u16>());
     for index in 0..scenario.producers {
         let leader = &leaders[index as usize % leaders.len()];
         plans[index as usize % threads]
             .producers
             .push(ProducerPlan {
                 index: index.into(),
-                stream: StreamId(run_number | (index & 0xffff)),
-                leader: leader.address,
+                stream: StreamId::new(run_number, index),
+                leader: leader.endpoint.clone(),
                 partitions: leader.partitions.clone(),
             });
     }
-    for (index, plan) in consumer_plans(scenario, leaders).into_iter().enumerate() {
+    let consumers = consumer_plans(scenario, leaders, groups, run_number);
+    for (index, plan) in consumers.into_iter().enumerate() {
         plans[index % threads].consumers.push(plan);
     }
+    plans[0].churns = scenario.churn_connections.is_some() || scenario.churn_topics.is_some();
+    plans
+}
+
+fn consumer_plans(
+    scenario: &Scenario,
+    leaders: &[Leader],
+    groups: &[Arc<Group>],
+    run_number: u32,
+) -> Vec<ConsumerPlan> {
+    let mut plans = Vec::new();
+    let all = leaders.iter().flat_map(|leader| &leader.partitions);
+    let mut all: Vec<i32> = all.copied().collect();
+    all.sort_unstable();
+    for group in groups {
+        plans.extend((0..scenario.consumers).map(|_| ConsumerPlan {
+            leader: leaders[0].endpoint.clone(),
+            partitions: all.clone(),
+            role: Role::Member(Arc::clone(group)),
+            run_number,
+        }));
+    }
+    if groups.is_empty() {
+        // A backlog is read by those who came for it.
+        let has_backlog = scenario.existing || scenario.prefill_mib > 0;
+        let role = match scenario.repeat {
+            true => Role::Repeat,
+            false => Role::Tail {
+                from_end: scenario.producers > 0 && has_backlog,
+            },
+        };
+        plans.extend(dealt(scenario.consumers, leaders, &role, run_number));
+    }
+    let role = Role::Backfill(scenario.backfill_rate);
+    plans.extend(dealt(scenario.backfill, leaders, &role, run_number));
     plans
 }
 
 /// Every partition has a reader. Consumers beyond the number of partitions read along.
-fn consumer_plans(scenario: &Scenario, leaders: &[Leader]) -> Vec<ConsumerPlan> {
-    let consumers = scenario.consumers as usize;
-    let mut plans = Vec::new();
+fn dealt(count: u32, leaders: &[Leader], role: &Role, run_number: u32) -> Vec<ConsumerPlan> {
+    let consumers = count as usize;
+    let mut plans: Vec<ConsumerPlan> = Vec::new();
     for (number, leader) in leaders.iter().enumerate().take(consumers) {
         let left = consumers - plans.len();
         let here = left.div_ceil(leaders.len() - number).max(1);
@@ -272,8 +385,10 @@ fn consumer_plans(scenario: &Scenario, leaders: &[Leader]) -> Vec<ConsumerPlan> 
                 partitions = vec![leader.partitions[index % leader.partitions.len()]];
             }
             plans.push(ConsumerPlan {
-                leader: leader.address,
+                leader: leader.endpoint.clone(),
                 partitions,
+                role: role.clone(),
+                run_number,
             });
         }
     }
@@ -286,19 +401,32 @@ fn drive_all(
     topic: &str,
     leaders: &[Leader],
     live: Option<Arc<Live>>,
+    evidence: Option<&mut Evidence>,
 ) -> Result<Outcome, RunError> {
+    let groups: Vec<Arc<Group>> = (0..scenario.groups)
+        .map(|index| {
+            Arc::new(Group {
+                name: format!("{topic}-group-{index}"),
+                verifier: Arc::new(Mutex::new(Verifier::of_group())),
+            })
+        })
+        .collect();
+    let plans = plans(scenario, leaders, &groups);
     let shared = Arc::new(Shared {
         scenario: scenario.clone(),
         topic: topic.to_owned(),
         reactor: reactor_config(scenario),
         clock: Clock::start(),
+        access: target.access()?,
+        keeps_evidence: evidence.is_some(),
+        groups,
         progress: Progress::new(scenario.producers.into()),
         live,
     });
     let cores = core_affinity::get_core_ids().unwrap_or_default();
     let (ready, all_ready) = channel();
     let mut threads = Vec::new();
-    for (index, plan) in plans(scenario, leaders).into_iter().enumerate() {
+    for (index, plan) in plans.into_iter().enumerate() {
         let core = cores
             .iter()
             .rev()
@@ -313,7 +441,7 @@ fn drive_all(
     }
     // Only the threads hold it now: if one gives up, the wait for it ends.
     drop(ready);
-    conduct(target, &shared, &all_ready, threads)
+    conduct(target, &shared, &all_ready, threads, evidence)
 }
 
 struct Started {
@@ -327,14 +455,13 @@ fn conduct(
     shared: &Shared,
     all_ready: &Receiver<()>,
     threads: Vec<Started>,
+    evidence: Option<&mut Evidence>,
 ) -> Result<Outcome, RunError> {
     let is_ready = threads.iter().all(|_| all_ready.recv().is_ok());
     let (scenario, clock) = (&shared.scenario, shared.clock);
-    let phases = Phases::new(
-        clock.now().after(LEAD_IN),
-        scenario.warm_up,
-        scenario.duration,
-    );
+    let mut warnings = Vec::new();
+    let start = start(scenario, clock, &mut warnings);
+    let phases = Phases::new(start, scenario.warm_up, scenario.window());
     if is_ready {
         for started in &threads {
             // One that has died meanwhile says so when it is joined.
@@ -348,13 +475,14 @@ fn conduct(
         false => Usages::default(),
     };
     let (mut produced, mut consumed) = (Produced::new(), Consumed::new());
-    let mut warnings = Vec::new();
+    let mut churned = None;
     for Started { thread, start } in threads {
         // Those that still wait for the start are told that there is none.
         drop(start);
         let results = thread.join().map_err(|_| RunError::Died)??;
         produced.merge(results.produced);
         consumed.merge(results.consumed);
+        churned = churned.or(results.churned);
         for note in results.notes {
             if !warnings.contains(&note) {
                 warnings.push(note);
@@ -371,9 +499,10 @@ fn conduct(
         broker: target.address.clone(),
         scenario: scenario.clone(),
         topic: shared.topic.clone(),
-        seconds: scenario.duration.as_secs_f64(),
+        seconds: scenario.window().as_secs_f64(),
         produced: None,
         consumed: None,
+        churn: churned,
         broker_usage,
         driver_usage,
         elsewhere_cpu_s,
@@ -387,8 +516,40 @@ fn conduct(
             fetched: std::mem::take(&mut consumed.fetched_by_second),
         },
     };
-    outcome.take_in(produced, consumed);
+    for group in &shared.groups {
+        let mut verifier = group
+            .verifier
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let partitions = (0..scenario.partitions).collect();
+        consumed.verified.push(Read {
+            partitions,
+            verifier: std::mem::take(&mut *verifier),
+        });
+    }
+    outcome.take_in(&produced, &consumed);
+    if let Some(evidence) = evidence {
+        evidence.batches = produced.batches;
+        evidence.reads = consumed.verified;
+    }
     Ok(outcome)
+}
+
+/// When the first record is due: as told, or as soon as all threads can know.
+fn start(scenario: &Scenario, clock: Clock, warnings: &mut Vec<String>) -> Moment {
+    let soon = clock.now().after(LEAD_IN);
+    let Some(at) = scenario.start_at else {
+        return soon;
+    };
+    let start = clock.moment(u64::try_from(at.as_nanos()).unwrap_or(u64::MAX));
+    if start < soon {
+        warnings.push(
+            "the time of --start-at had passed when everything was ready: this machine began \
+             late; give them more time"
+                .to_owned(),
+        );
+    }
+    start.max(soon)
 }
 
 /// What was used in the measured window.
@@ -428,13 +589,13 @@ fn measure(target: &Target, clock: Clock, phases: Phases) -> Result<Usages, RunE
 }
 
 impl Outcome {
-    fn take_in(&mut self, produced: Produced, consumed: Consumed) {
+    fn take_in(&mut self, produced: &Produced, consumed: &Consumed) {
         let scenario = &self.scenario;
-        let (producing, consuming) = (scenario.producers > 0, scenario.consumers > 0);
-        let repeat = scenario.repeat;
+        let producing = scenario.producers > 0;
+        let consuming = scenario.consumers > 0 || scenario.backfill > 0;
         if consuming {
             self.warn_of(&consumed.errors, "fetching");
-            let verification = verdict(consumed.verified, &produced, repeat);
+            let verification = verdict(&consumed.verified, produced);
             if !verification.is_clean() {
                 let text = format!("VERIFICATION FAILED: {verification:?}");
                 self.warnings.insert(0, text);
@@ -444,6 +605,10 @@ impl Outcome {
                 bytes: consumed.fetched.bytes,
                 fetches: consumed.fetches,
                 end_to_end: consumed.end_to_end.summary(),
+                backfilled_records: consumed.backfilled.records,
+                backfilled_bytes: consumed.backfilled.bytes,
+                rebalances: consumed.rebalances,
+                commits: consumed.commits,
                 verification,
             });
         }
@@ -459,6 +624,7 @@ impl Outcome {
                 intended: produced.intended,
                 unanswered: produced.unanswered,
                 refused: produced.refused,
+                resent: produced.resent,
             };
             self.warn_of_limits(&outcome);
             self.produced = Some(outcome);
@@ -481,6 +647,13 @@ impl Outcome {
     }
 
     fn warn_of_limits(&mut self, produced: &ProduceOutcome) {
+        if produced.resent > 0 {
+            self.warnings.push(format!(
+                "{} records were sent again after a broken connection, without --idempotent: \
+                 they may be there twice, and out of order",
+                produced.resent
+            ));
+        }
         if produced.unanswered > 0 {
             self.warnings.push(format!(
                 "{} of {} records had no answer when the run gave up: they count as that late",
@@ -511,18 +684,23 @@ impl Outcome {
 }
 
 /// What all consumers found, held against what was acknowledged.
-fn verdict(verified: Vec<(Vec<i32>, Verifier)>, produced: &Produced, repeat: bool) -> Findings {
+fn verdict(reads: &[Read], produced: &Produced) -> Findings {
     let mut findings = Findings::default();
-    for (partitions, mut verifier) in verified {
-        let mine = produced.acknowledged.iter();
-        // One that starts over again and again is somewhere in the middle at the end.
-        let mine = mine.filter(|(partition, ..)| !repeat && partitions.contains(partition));
-        for (partition, stream, acknowledged) in mine {
-            verifier.expect(*partition, *stream, *acknowledged);
+    for read in reads {
+        let mut found = read.verifier.findings().clone();
+        for (partition, stream, acknowledged) in &produced.acknowledged {
+            if read.partitions.contains(partition) {
+                found.lost += read.verifier.lacks(*partition, *stream, *acknowledged);
+            }
         }
-        findings.merge(verifier.findings());
+        findings.merge(&found);
     }
-    // A refused record leaves a gap in its stream that is nobody's fault.
-    findings.lost = findings.lost.saturating_sub(produced.refused);
+    // A refused record leaves a gap in its stream that is nobody's fault, and one that was sent
+    // twice may come twice.
+    let consumers = reads.len() as u64;
+    findings.lost = findings.lost.saturating_sub(produced.refused * consumers);
+    let twice = produced.resent * consumers;
+    findings.duplicated = findings.duplicated.saturating_sub(twice);
+    findings.reordered = findings.reordered.saturating_sub(twice);
     findings
 }

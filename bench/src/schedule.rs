@@ -6,8 +6,13 @@
 //! omission).
 
 use std::num::NonZeroU64;
-use std::ops::Range;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use rand_distr::Exp1;
+
+use crate::scenario::{BadValue, Rate, Spacing};
 
 const NANOS_PER_S: u64 = 1_000_000_000;
 
@@ -105,95 +110,244 @@ impl Phases {
     }
 }
 
-/// One connection's share of a run's records, in batches.
+/// Reads the time of a common start: seconds since 1970, or a date as `2026-11-23T14:00:00Z`.
+pub fn parse_start(text: &str) -> Result<Duration, BadValue> {
+    let wanted = "a time as 1795442400 (seconds since 1970) or 2026-11-23T14:00:00Z";
+    if let Ok(seconds) = text.parse::<f64>()
+        && let Ok(since) = Duration::try_from_secs_f64(seconds)
+    {
+        return Ok(since);
+    }
+    let time = humantime::parse_rfc3339_weak(text).ok();
+    let since = time.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    since.ok_or(BadValue::new(text, wanted))
+}
+
+/// A rate laid over a run: when the record of a number is due. The warm-up has the rate that the
+/// measured window begins with.
+#[derive(Clone, Debug)]
+pub struct Pace {
+    phases: Phases,
+    /// Parts of the run with a rate that is constant or changes evenly; the last has no end.
+    /// Empty for a closed loop.
+    parts: Vec<Part>,
+    /// Bursts: the part of each period in which records are due.
+    burst: Option<Burst>,
+    /// One rate from start to end is reckoned in whole numbers, so that it never drifts.
+    constant: Option<NonZeroU64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    from_ns: f64,
+    length_ns: f64,
+    /// The number of the first record in it.
+    first: f64,
+    /// Records per nanosecond at its beginning and its end.
+    rate: f64,
+    rate_at_end: f64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Burst {
+    rate: u64,
+    on_ns: u64,
+    period_ns: u64,
+}
+
+impl Pace {
+    /// Lays a rate over the phases of a run.
+    pub fn new(rate: &Rate, phases: Phases) -> Pace {
+        let mut pace = Pace {
+            phases,
+            parts: Vec::new(),
+            burst: None,
+            constant: None,
+        };
+        let warm_ns = phases.measure_from.nanos_since(phases.start) as f64;
+        let window_ns = phases.measure_until.nanos_since(phases.measure_from) as f64;
+        match rate {
+            Rate::Max => {}
+            Rate::PerSecond(rate) => pace.constant = Some(*rate),
+            Rate::Ramp(from, to) => {
+                pace.push(warm_ns, *from, *from);
+                pace.push(window_ns, *from, *to);
+                pace.push(f64::INFINITY, *to, *to);
+            }
+            Rate::Steps(rates) => {
+                let each_ns = window_ns / rates.len() as f64;
+                pace.push(warm_ns, rates[0], rates[0]);
+                for rate in rates {
+                    pace.push(each_ns, *rate, *rate);
+                }
+                let last = rates[rates.len() - 1];
+                pace.push(f64::INFINITY, last, last);
+            }
+            Rate::Bursts { rate, on, off } => {
+                pace.burst = Some(Burst {
+                    rate: rate.get(),
+                    on_ns: nanos(*on),
+                    period_ns: nanos(*on + *off),
+                });
+            }
+        }
+        pace
+    }
+
+    fn push(&mut self, length_ns: f64, from: NonZeroU64, to: NonZeroU64) {
+        let (from_ns, first) = match self.parts.last() {
+            Some(part) => (part.from_ns + part.length_ns, part.first + part.count()),
+            None => (0.0, 0.0),
+        };
+        self.parts.push(Part {
+            from_ns,
+            length_ns,
+            first,
+            rate: from.get() as f64 / NANOS_PER_S as f64,
+            rate_at_end: to.get() as f64 / NANOS_PER_S as f64,
+        });
+    }
+
+    /// Whether nothing is waited for but answers.
+    pub fn is_closed_loop(&self) -> bool {
+        self.constant.is_none() && self.burst.is_none() && self.parts.is_empty()
+    }
+
+    /// When the record of that number, over all connections, is due; at once in a closed loop.
+    pub fn due(&self, number: u64) -> Moment {
+        let Some(rate) = self.constant else {
+            return self.due_between(number as f64);
+        };
+        // Whole seconds apart from the rest: `number * 10^9` would overflow within hours.
+        let (seconds, rest) = (number / rate, number % rate);
+        Moment(self.phases.start.0 + seconds * NANOS_PER_S + rest * NANOS_PER_S / rate)
+    }
+
+    /// The same for a place between two records.
+    fn due_between(&self, number: f64) -> Moment {
+        let since_start = if let Some(rate) = self.constant {
+            number * NANOS_PER_S as f64 / rate.get() as f64
+        } else if let Some(burst) = self.burst {
+            let in_burst = burst.rate as f64 * burst.on_ns as f64 / NANOS_PER_S as f64;
+            let (period, rest) = ((number / in_burst).floor(), number % in_burst);
+            period * burst.period_ns as f64 + rest * NANOS_PER_S as f64 / burst.rate as f64
+        } else {
+            let part = self.parts.iter().rev().find(|part| part.first <= number);
+            part.map_or(0.0, |part| part.from_ns + part.reach(number - part.first))
+        };
+        Moment(self.phases.start.0 + since_start as u64)
+    }
+}
+
+impl Part {
+    fn count(&self) -> f64 {
+        self.length_ns * (self.rate + self.rate_at_end) / 2.0
+    }
+
+    /// How long it takes until so many records were due: with the rate `r + s t`, after `t` it is
+    /// `r t + s t^2 / 2`.
+    fn reach(&self, records: f64) -> f64 {
+        let slope = (self.rate_at_end - self.rate) / self.length_ns;
+        if slope == 0.0 || !self.length_ns.is_finite() {
+            return records / self.rate;
+        }
+        let root = (self.rate * self.rate + 2.0 * slope * records)
+            .max(0.0)
+            .sqrt();
+        (root - self.rate) / slope
+    }
+}
+
+/// One connection's records, in the order in which they are due.
 ///
-/// Batches are numbered over all connections and dealt in turn, so that they are spread evenly over
-/// time. With two connections, batches of two and 1,000 records/s:
+/// Groups of records (a batch) are numbered over all connections and dealt in turn, so that they
+/// are spread evenly over time. With two connections, batches of two and 1,000 records/s:
 ///
 /// ```text
 /// record due at   0 ms  1 ms | 2 ms  3 ms | 4 ms  5 ms | ...
 /// connection      0          | 1          | 0          |
 /// sent at               1 ms |       3 ms |       5 ms |      (the last record completes a batch)
 /// ```
-#[derive(Clone, Copy, Debug)]
-pub struct Schedule {
-    start: Moment,
-    /// Records per second over all connections; without it a batch is due as soon as it may go.
-    rate: Option<NonZeroU64>,
-    batch_records: u64,
+///
+/// Independent events have no order to be dealt in: there each connection has a process of its own
+/// with its share of the rate, and together they are one process again.
+#[derive(Debug)]
+pub struct Arrivals {
+    pace: Pace,
+    group: u64,
     connection: u64,
     connections: u64,
+    taken: u64,
+    chance: Option<(StdRng, f64)>,
+    next: Moment,
 }
 
-impl Schedule {
-    /// The share of connection number `connection` of `connections`.
+impl Arrivals {
+    /// The share of connection number `connection` of `connections`, dealt in groups.
     pub fn new(
-        start: Moment,
-        rate: Option<NonZeroU64>,
-        batch_records: u64,
-        connection: u64,
-        connections: u64,
-    ) -> Schedule {
-        assert!(batch_records > 0 && connection < connections);
-        Schedule {
-            start,
-            rate,
-            batch_records,
+        pace: Pace,
+        spacing: Spacing,
+        group: u64,
+        (connection, connections): (u64, u64),
+        seed: u64,
+    ) -> Arrivals {
+        assert!(group > 0 && connection < connections);
+        let chance = (spacing == Spacing::Poisson && !pace.is_closed_loop())
+            .then(|| (StdRng::seed_from_u64(seed ^ (connection << 32)), 0.0));
+        let mut arrivals = Arrivals {
+            next: pace.phases.start,
+            pace,
+            group,
             connection,
             connections,
-        }
-    }
-
-    /// Whether the schedule waits for nothing but answers.
-    pub fn is_closed_loop(&self) -> bool {
-        self.rate.is_none()
-    }
-
-    /// The number over all connections of this connection's batch number `batch`.
-    pub fn global_batch(&self, batch: u64) -> u64 {
-        batch * self.connections + self.connection
-    }
-
-    /// When a record of a batch is due; in a closed loop at once.
-    pub fn record_due(&self, batch: u64, record: u64) -> Moment {
-        let Some(rate) = self.rate else {
-            return self.start;
+            taken: 0,
+            chance,
         };
-        let index = self.global_batch(batch) * self.batch_records + record;
-        // Whole seconds apart from the rest: `index * 10^9` would overflow within hours.
-        let (seconds, rest) = (index / rate, index % rate);
-        Moment(self.start.0 + seconds * NANOS_PER_S + rest * NANOS_PER_S / rate)
+        arrivals.next = arrivals.find();
+        arrivals
     }
 
-    /// When a batch is complete and due to be sent.
-    pub fn batch_due(&self, batch: u64) -> Moment {
-        self.record_due(batch, self.batch_records - 1)
-    }
-
-    /// The batches from `next` on that may be sent now, at most `limit`, none that the end of the
-    /// run comes before.
-    pub fn due(&self, next: u64, now: Moment, phases: &Phases, limit: u64) -> Range<u64> {
-        if self.is_closed_loop() {
-            let open = self.start <= now && now < phases.measure_until;
-            return next..next + if open { limit } else { 0 };
+    /// When the next record is due; in a closed loop that is always now.
+    pub fn next_due(&self, now: Moment) -> Moment {
+        match self.pace.is_closed_loop() {
+            true => now.max(self.pace.phases.start),
+            false => self.next,
         }
-        let mut end = next;
-        while end < next + limit {
-            let due = self.batch_due(end);
-            if due > now || due >= phases.measure_until {
-                break;
+    }
+
+    /// Whether it waits for nothing but answers.
+    pub fn is_closed_loop(&self) -> bool {
+        self.pace.is_closed_loop()
+    }
+
+    /// Whether no record will be due any more.
+    pub fn is_over(&self, now: Moment) -> bool {
+        self.next_due(now) >= self.pace.phases.measure_until
+    }
+
+    /// Takes the next record.
+    pub fn take(&mut self) {
+        self.taken += 1;
+        self.next = self.find();
+    }
+
+    /// The number over all connections of the group that the next record belongs to.
+    pub fn group_number(&self) -> u64 {
+        (self.taken / self.group) * self.connections + self.connection
+    }
+
+    fn find(&mut self) -> Moment {
+        let place = self.taken % self.group;
+        let number = self.group_number() * self.group + place;
+        let connections = self.connections as f64;
+        match &mut self.chance {
+            _ if self.pace.is_closed_loop() => self.pace.phases.start,
+            None => self.pace.due(number),
+            Some((random, passed)) => {
+                *passed += random.sample::<f64, _>(Exp1) * connections;
+                self.pace.due_between(*passed)
             }
-            end += 1;
         }
-        next..end
-    }
-
-    /// Whether nothing from batch `next` on will become due any more.
-    pub fn is_over(&self, next: u64, now: Moment, phases: &Phases) -> bool {
-        if self.is_closed_loop() {
-            return now >= phases.measure_until;
-        }
-        self.batch_due(next) >= phases.measure_until
     }
 }
 
@@ -203,73 +357,124 @@ mod tests {
     use crate::histogram::Latencies;
 
     const MS: u64 = 1_000_000;
+    const START: Moment = Moment(7 * MS);
 
-    fn schedule(rate: u64, batch_records: u64, connection: u64, connections: u64) -> Schedule {
-        let start = Moment(7 * MS);
-        Schedule::new(
-            start,
-            NonZeroU64::new(rate),
-            batch_records,
-            connection,
-            connections,
-        )
+    fn phases(warm_up_s: u64, seconds: u64) -> Phases {
+        let (warm_up, duration) = (Duration::from_secs(warm_up_s), Duration::from_secs(seconds));
+        Phases::new(START, warm_up, duration)
     }
 
-    fn phases(seconds: u64) -> Phases {
-        Phases::new(Moment(7 * MS), Duration::ZERO, Duration::from_secs(seconds))
+    fn pace(rate: &str, phases: Phases) -> Pace {
+        Pace::new(&rate.parse().expect("a rate"), phases)
+    }
+
+    fn arrivals(pace: Pace, group: u64, connection: u64, connections: u64) -> Arrivals {
+        Arrivals::new(pace, Spacing::Even, group, (connection, connections), 1)
+    }
+
+    /// All records of a share, in ms since the start.
+    fn all_ms(mut arrivals: Arrivals) -> Vec<u64> {
+        let mut found = Vec::new();
+        while !arrivals.is_over(START) {
+            found.push((arrivals.next_due(START).0 - START.0) / MS);
+            arrivals.take();
+        }
+        found
     }
 
     #[test]
     fn batches_are_dealt_evenly_over_connections_and_time() {
-        let first = schedule(1_000, 2, 0, 2);
-        let second = schedule(1_000, 2, 1, 2);
-        let due_ms = |schedule: &Schedule, batch| (schedule.batch_due(batch).0 - 7 * MS) / MS;
-        assert_eq!(
-            (0..3)
-                .map(|batch| due_ms(&first, batch))
-                .collect::<Vec<_>>(),
-            [1, 5, 9]
-        );
-        assert_eq!(
-            (0..3)
-                .map(|batch| due_ms(&second, batch))
-                .collect::<Vec<_>>(),
-            [3, 7, 11]
-        );
-        assert_eq!(first.record_due(1, 0), Moment((7 + 4) * MS));
+        let whole = phases(0, 1);
+        let first = arrivals(pace("1000", whole), 2, 0, 2);
+        let second = arrivals(pace("1000", whole), 2, 1, 2);
+        assert_eq!(all_ms(first)[..5], [0, 1, 4, 5, 8]);
+        assert_eq!(all_ms(second)[..5], [2, 3, 6, 7, 10]);
     }
 
     #[test]
     fn the_rate_is_kept_without_drift_or_overflow() {
         // Three do not divide a second: after a year the error is still below 1 ns.
-        let schedule = schedule(3, 1, 0, 1);
-        let year_s = 365 * 86_400;
-        assert_eq!(
-            schedule.record_due(3 * year_s, 0).0,
-            7 * MS + year_s * NANOS_PER_S
-        );
-        assert_eq!(schedule.record_due(1, 0).0, 7 * MS + 333_333_333);
+        let (pace, year_s) = (pace("3", phases(0, 1)), 365 * 86_400);
+        assert_eq!(pace.due(3 * year_s).0, START.0 + year_s * NANOS_PER_S);
+        assert_eq!(pace.due(1).0, START.0 + 333_333_333);
     }
 
     #[test]
-    fn only_what_is_due_may_go_and_nothing_beyond_the_end() {
-        let (schedule, phases) = (schedule(1_000, 1, 0, 1), phases(1));
-        let at = |ms: u64| Moment((7 + ms) * MS);
-        assert_eq!(schedule.due(0, at(0), &phases, 8), 0..1);
-        assert_eq!(schedule.due(1, at(0), &phases, 8), 1..1);
-        assert_eq!(schedule.due(1, at(5), &phases, 8), 1..6);
-        assert_eq!(schedule.due(1, at(500), &phases, 8), 1..9);
-        assert_eq!(schedule.due(998, at(2_000), &phases, 8), 998..1_000);
-        assert!(schedule.is_over(1_000, at(2_000), &phases));
-        assert!(!schedule.is_over(999, at(2_000), &phases));
+    fn ramps_steps_and_bursts_are_due_as_they_say() {
+        let per_second = |rate: &str, warm_up_s, seconds| {
+            let mut counts = vec![0; (warm_up_s + seconds) as usize];
+            let share = arrivals(pace(rate, phases(warm_up_s, seconds)), 1, 0, 1);
+            for ms in all_ms(share) {
+                counts[(ms / 1_000) as usize] += 1;
+            }
+            counts
+        };
+        // The mean of each second of 100..500 over four.
+        let near = |found: Vec<i64>, wanted: &[i64]| {
+            let off = found.iter().zip(wanted).map(|(a, b)| (a - b).abs());
+            assert!(
+                found.len() == wanted.len() && off.max() <= Some(1),
+                "{found:?}"
+            );
+        };
+        near(per_second("100..500", 1, 4), &[100, 150, 250, 350, 450]);
+        near(per_second("100,200", 1, 4), &[100, 100, 100, 200, 200]);
+        near(per_second("1000@200ms/800ms", 0, 3), &[200, 200, 200]);
+        let in_burst = all_ms(arrivals(pace("1000@200ms/800ms", phases(0, 2)), 1, 0, 1));
+        assert!(in_burst.iter().all(|ms| ms % 1_000 <= 200));
+    }
+
+    /// Independent arrivals: the mean is the rate, and the distances have the spread of chance
+    /// (their standard deviation is their mean), over several connections together too.
+    #[test]
+    fn poisson_arrivals_have_the_rate_and_the_spread_of_chance() {
+        let mut all = Vec::new();
+        for connection in 0..4 {
+            let pace = pace("2000", phases(0, 20));
+            let mut share = Arrivals::new(pace, Spacing::Poisson, 1, (connection, 4), 7);
+            while !share.is_over(START) {
+                all.push(share.next_due(START).0);
+                share.take();
+            }
+        }
+        all.sort_unstable();
+        assert!((38_800..41_200).contains(&all.len()), "{}", all.len());
+        let gaps: Vec<f64> = all.windows(2).map(|two| (two[1] - two[0]) as f64).collect();
+        let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
+        let variance = gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>();
+        let spread = (variance / gaps.len() as f64).sqrt() / mean;
+        assert!((0.95..1.05).contains(&spread), "{spread}");
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_run() {
+        let share = |seed| {
+            let pace = pace("500", phases(0, 1));
+            all_ms(Arrivals::new(pace, Spacing::Poisson, 1, (0, 1), seed))
+        };
+        assert_eq!(share(3), share(3));
+        assert_ne!(share(3), share(4));
     }
 
     #[test]
     fn a_closed_loop_is_always_due_until_the_end() {
-        let schedule = Schedule::new(Moment(0), None, 1, 0, 1);
-        let phases = Phases::new(Moment(0), Duration::ZERO, Duration::from_millis(1));
-        assert_eq!(schedule.due(5, Moment(10), &phases, 3), 5..8);
-        assert_eq!(schedule.due(5, Moment(MS), &phases, 3), 5..5);
+        let share = arrivals(pace("max", phases(0, 1)), 1, 0, 1);
+        let later = START.after(Duration::from_millis(400));
+        assert_eq!(share.next_due(later), later);
+        assert!(!share.is_over(later) && share.is_over(START.after(Duration::from_secs(1))));
+    }
+
+    #[test]
+    fn starts_are_read_as_seconds_and_as_dates() {
+        assert_eq!(
+            parse_start("1795442400.5").unwrap(),
+            Duration::from_millis(1_795_442_400_500)
+        );
+        assert_eq!(
+            parse_start("1970-01-02T00:00:00Z").unwrap(),
+            Duration::from_secs(86_400)
+        );
+        assert!(parse_start("noon").is_err() && parse_start("-5").is_err());
     }
 
     /// A broker that answers at once, but for 500 ms from second 5 on, when it stands still. Of
@@ -278,25 +483,22 @@ mod tests {
     /// longer than 400 ms, 2.5 % longer than 250 ms.
     #[test]
     fn a_stall_shows_in_the_percentiles_as_it_must() {
-        let (schedule, phases) = (schedule(1_000, 1, 0, 1), phases(10));
-        let stall = Moment((7 + 5_000) * MS)..Moment((7 + 5_500) * MS);
+        let mut share = arrivals(pace("1000", phases(0, 10)), 1, 0, 1);
+        let stall = Moment(START.0 + 5_000 * MS)..Moment(START.0 + 5_500 * MS);
         let mut intended = Latencies::new();
         let mut service = Latencies::new();
-        let (mut next, mut now) = (0, phases.start);
-        while !schedule.is_over(next, now, &phases) {
+        let mut now = START;
+        while !share.is_over(now) {
             // The window of one: the next is sent when the last was answered.
-            let due = schedule.due(next, now, &phases, 1);
-            if due.is_empty() {
-                now = schedule.batch_due(next);
-                continue;
-            }
-            let sent = now;
+            let due = share.next_due(now);
+            let sent = now.max(due);
+            now = sent;
             if stall.contains(&now) {
                 now = stall.end;
             }
-            intended.record(now.nanos_since(schedule.record_due(next, 0)), 1);
+            intended.record(now.nanos_since(due), 1);
             service.record(now.nanos_since(sent), 1);
-            next = due.end;
+            share.take();
         }
         let near = |quantile: f64, ms: u64| {
             let found = intended.quantile(quantile) as f64 / MS as f64;

@@ -81,10 +81,43 @@ pub struct Produced {
     pub unanswered: u64,
     /// Records that the broker refused.
     pub refused: u64,
+    /// Records that were sent again although they may have been written, without idempotence.
+    pub resent: u64,
     /// Why, and what became of lost connections.
     pub errors: Errors,
     /// The sequence number behind the last acknowledged record.
     pub acknowledged: Vec<(i32, StreamId, u64)>,
+    /// What became of each batch, if that is kept.
+    pub batches: Vec<Batch>,
+}
+
+/// A batch, and what became of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch {
+    /// Where it was sent to.
+    pub partition: i32,
+    /// Who sent it.
+    pub stream: StreamId,
+    /// The stream's number of its first record in that partition.
+    pub sequence: u64,
+    /// How many records it has.
+    pub records: u64,
+    /// What became of it.
+    pub fate: Fate,
+}
+
+/// What became of a batch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// Acknowledged.
+    Written {
+        /// The offset of its first record; -1 if the broker did not say.
+        base_offset: i64,
+    },
+    /// Refused for good.
+    Refused,
+    /// No answer: it may be there or not.
+    Unknown,
 }
 
 impl Produced {
@@ -102,8 +135,10 @@ impl Produced {
             intended: 0,
             unanswered: 0,
             refused: 0,
+            resent: 0,
             errors: Errors::default(),
             acknowledged: Vec::new(),
+            batches: Vec::new(),
         }
     }
 
@@ -152,9 +187,19 @@ impl Produced {
         self.intended += other.intended;
         self.unanswered += other.unanswered;
         self.refused += other.refused;
+        self.resent += other.resent;
         self.errors.merge(other.errors);
         self.acknowledged.extend(other.acknowledged);
+        self.batches.extend(other.batches);
     }
+}
+
+/// What a consumer, or a group of them, has read.
+pub struct Read {
+    /// The partitions that it had to read to their ends.
+    pub partitions: Vec<i32>,
+    /// What it found there.
+    pub verifier: Verifier,
 }
 
 /// What the consumers of a thread have counted.
@@ -169,8 +214,14 @@ pub struct Consumed {
     pub fetched_by_second: Volumes,
     /// Fetches answered in the measured window.
     pub fetches: u64,
-    /// What each consumer verified, and the partitions it read.
-    pub verified: Vec<(Vec<i32>, Verifier)>,
+    /// What those fetched that read a backlog beside the others.
+    pub backfilled: Volume,
+    /// How often members were given partitions.
+    pub rebalances: u64,
+    /// How often members committed.
+    pub commits: u64,
+    /// What each consumer verified.
+    pub verified: Vec<Read>,
     /// Fetches refused, and connections lost.
     pub errors: Errors,
 }
@@ -184,6 +235,9 @@ impl Consumed {
             fetched: Volume::default(),
             fetched_by_second: Volumes::default(),
             fetches: 0,
+            backfilled: Volume::default(),
+            rebalances: 0,
+            commits: 0,
             verified: Vec::new(),
             errors: Errors::default(),
         }
@@ -196,6 +250,10 @@ impl Consumed {
         self.fetched.add(other.fetched.records, other.fetched.bytes);
         self.fetched_by_second.merge(&other.fetched_by_second);
         self.fetches += other.fetches;
+        self.backfilled
+            .add(other.backfilled.records, other.backfilled.bytes);
+        self.rebalances += other.rebalances;
+        self.commits += other.commits;
         self.verified.extend(other.verified);
         self.errors.merge(other.errors);
     }

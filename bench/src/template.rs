@@ -27,7 +27,8 @@ use crate::verify::{STAMP_BYTES, Stamp, StreamId, filler_hash};
 /// The highest version that names topics by name: with ids the answers would be no shorter.
 pub const VERSION_MAX: i16 = 12;
 
-const TIMEOUT_MS: i32 = 30_000;
+/// How long a broker may wait for replicas.
+pub const TIMEOUT_MS: i32 = 30_000;
 
 const CORRELATION_AT: usize = 8;
 /// Places in the batch's header.
@@ -36,9 +37,10 @@ const MAX_TIMESTAMP_AT: usize = 35;
 const BASE_SEQUENCE_AT: usize = 53;
 
 /// What the requests of one connection have in common.
-pub struct Shape<'a> {
+#[derive(Clone, Debug)]
+pub struct Shape {
     /// The topic.
-    pub topic: &'a str,
+    pub topic: String,
     /// The version of the request.
     pub version: i16,
     /// Kafka's number for whose confirmation is awaited.
@@ -47,6 +49,8 @@ pub struct Shape<'a> {
     pub record_bytes: usize,
     /// Records of each batch.
     pub batch_records: u64,
+    /// Headers of each record.
+    pub headers: Vec<(String, String)>,
     /// The connection, as records name it.
     pub stream: StreamId,
     /// Its producer id, if it is idempotent.
@@ -79,20 +83,19 @@ pub struct ProduceTemplate {
     partition_at: usize,
     batch: Range<usize>,
     slots: Vec<Slot>,
-    stream: StreamId,
-    identity: Option<ProducerIdentity>,
+    shape: Shape,
 }
 
 impl ProduceTemplate {
     /// Encodes a request of that shape, its records filled with random bytes.
-    pub fn new(shape: &Shape<'_>) -> Result<ProduceTemplate, WireError> {
-        let batch = batch(shape);
+    pub fn new(shape: Shape) -> Result<ProduceTemplate, WireError> {
+        let batch = batch(&shape);
         let request = ProduceRequest {
             transactional_id: None,
             acks: shape.acks,
             timeout_ms: TIMEOUT_MS,
             topics: vec![TopicData {
-                topic: TopicRef::Name(KafkaString::from(shape.topic.to_owned())),
+                topic: TopicRef::Name(KafkaString::from(shape.topic.clone())),
                 partitions: vec![PartitionData {
                     index: 0,
                     records: Some(batch.clone()),
@@ -116,8 +119,20 @@ impl ProduceTemplate {
             partition_at: batch_at - length_bytes - 4,
             batch: batch_at..batch_end,
             slots,
-            stream: shape.stream,
-            identity: shape.identity,
+            shape,
+        })
+    }
+
+    /// How many records a request of it has.
+    pub fn records(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The same for another number of records.
+    pub fn shortened(&self, batch_records: u64) -> Result<ProduceTemplate, WireError> {
+        ProduceTemplate::new(Shape {
+            batch_records,
+            ..self.shape.clone()
         })
     }
 
@@ -135,7 +150,7 @@ impl ProduceTemplate {
             let stamp = Stamp {
                 sequence: patch.sequence + index,
                 intended_unix_ns: (patch.intended_unix_ns)(index),
-                stream: self.stream,
+                stream: self.shape.stream,
                 partition: patch.partition,
             };
             stamp.write(&mut frame[slot.value.clone()], slot.filler_hash);
@@ -143,7 +158,7 @@ impl ProduceTemplate {
         let batch = &mut frame[self.batch.clone()];
         put(batch, BASE_TIMESTAMP_AT, patch.timestamp_ms.to_be_bytes());
         put(batch, MAX_TIMESTAMP_AT, patch.timestamp_ms.to_be_bytes());
-        if self.identity.is_some() {
+        if self.shape.identity.is_some() {
             // Kafka's sequence numbers wrap to 0 behind the largest.
             let sequence = (patch.sequence & i32::MAX as u64) as i32;
             put(batch, BASE_SEQUENCE_AT, sequence.to_be_bytes());
@@ -157,15 +172,20 @@ fn put<const N: usize>(target: &mut [u8], at: usize, bytes: [u8; N]) {
     target[at..at + N].copy_from_slice(&bytes);
 }
 
-fn batch(shape: &Shape<'_>) -> Bytes {
+fn batch(shape: &Shape) -> Bytes {
     let mut builder = BatchBuilder::new(Codec::None);
     // A seed of its own for each stream: fillers differ between connections, not between runs.
     let mut random = StdRng::seed_from_u64(shape.stream.0.into());
     let mut value = vec![0; shape.record_bytes];
+    let headers = shape.headers.iter();
+    let headers: Vec<(&str, Option<&[u8]>)> = headers
+        .map(|(name, value)| (name.as_str(), Some(value.as_bytes())))
+        .collect();
     for _ in 0..shape.batch_records {
         random.fill(&mut value[..]);
         builder.append(&NewRecord {
             value: Some(&value),
+            headers: &headers,
             ..NewRecord::default()
         });
     }
@@ -211,15 +231,16 @@ mod tests {
     use super::*;
     use spate_net::kafka::header::parse_request;
 
-    fn shape(version: i16, record_bytes: usize, batch_records: u64) -> Shape<'static> {
+    fn shape(version: i16, record_bytes: usize, batch_records: u64) -> Shape {
         let identity = Some(ProducerIdentity { id: 77, epoch: 2 });
-        let (topic, stream) = ("bench-topic", StreamId(9));
+        let (topic, stream) = ("bench-topic".to_owned(), StreamId(9));
         Shape {
             topic,
             version,
             acks: -1,
             record_bytes,
             batch_records,
+            headers: vec![("trace".to_owned(), "on".to_owned())],
             stream,
             identity,
         }
@@ -259,7 +280,7 @@ mod tests {
     fn patched_requests_are_sound_in_every_version_and_size() {
         for version in RANGE.min..=VERSION_MAX {
             for (record_bytes, batch_records) in [(32, 1), (100, 3), (1024, 128), (20_000, 1)] {
-                let template = ProduceTemplate::new(&shape(version, record_bytes, batch_records));
+                let template = ProduceTemplate::new(shape(version, record_bytes, batch_records));
                 let template = template.unwrap();
                 let patch = Patch {
                     correlation_id: 1234,
@@ -288,7 +309,7 @@ mod tests {
 
     #[test]
     fn sequence_numbers_wrap_as_kafkas_do() {
-        let template = ProduceTemplate::new(&shape(9, 32, 1)).unwrap();
+        let template = ProduceTemplate::new(shape(9, 32, 1)).unwrap();
         let sequence = i32::MAX as u64 + 1;
         let frame = template.stamp(
             None,

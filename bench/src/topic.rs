@@ -1,6 +1,6 @@
 //! The topic of a run: created, waited for until every partition takes records, and deleted.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::ToSocketAddrs;
 use std::time::{Duration, Instant};
 
 use spate_net::kafka::KafkaString;
@@ -16,7 +16,7 @@ use spate_net::kafka::api::metadata::{MetadataRequest, MetadataRequestTopic, Met
 use spate_net::kafka::error::ErrorCode;
 use spate_net::reactor;
 
-use crate::connection::{ClientError, Connection};
+use crate::connection::{Access, ClientError, Connection, Endpoint};
 
 /// How long a topic may take to come about: thousands of partitions take Kafka seconds.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -30,7 +30,7 @@ const LATEST: i64 = -1;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Leader {
     /// Where it listens.
-    pub address: SocketAddr,
+    pub endpoint: Endpoint,
     /// Its partitions, in order.
     pub partitions: Vec<i32>,
 }
@@ -48,7 +48,7 @@ pub struct ProducerIdentity {
 pub async fn create(
     connection: &mut Connection,
     topic: &str,
-    partitions: i32,
+    (partitions, replicas): (i32, i16),
     configs: &[(String, String)],
 ) -> Result<(), ClientError> {
     let configs = configs.iter().map(|(key, value)| CreatableTopicConfig {
@@ -59,7 +59,7 @@ pub async fn create(
     let wanted = CreatableTopic {
         name: text(topic),
         num_partitions: partitions,
-        replication_factor: 1,
+        replication_factor: replicas,
         configs: configs.collect(),
         ..CreatableTopic::default()
     };
@@ -104,12 +104,13 @@ pub async fn delete(connection: &mut Connection, topic: &str) -> Result<(), Clie
 /// Metadata alone is not enough: Kafka names a leader before that broker has opened the partition.
 pub async fn await_ready(
     connection: &mut Connection,
+    access: &Access,
     topic: &str,
 ) -> Result<Vec<Leader>, ClientError> {
     let deadline = Instant::now() + READY_WITHIN;
     loop {
         if let Some(leaders) = leaders(connection, topic).await?
-            && all_serve(&leaders, topic).await?
+            && all_serve(&leaders, access, topic).await?
         {
             return Ok(leaders);
         }
@@ -150,6 +151,18 @@ async fn leaders(
     Ok(group_by_leader(&answer))
 }
 
+/// Who leads the topic's partitions now, from whichever broker answers.
+pub async fn find_leaders(access: &Access, topic: &str) -> Result<Vec<Leader>, ClientError> {
+    let mut connection = Connection::any(access).await?;
+    let found = leaders(&mut connection, topic).await?;
+    found.ok_or_else(|| ClientError::Refused {
+        peer: connection.peer,
+        what: format!("the leaders of topic {topic}"),
+        code: ErrorCode::LeaderNotAvailable,
+        message: None,
+    })
+}
+
 /// None as long as a partition has no leader that can be reached.
 fn group_by_leader(metadata: &MetadataResponse) -> Option<Vec<Leader>> {
     let mut leaders: Vec<Leader> = Vec::new();
@@ -167,12 +180,17 @@ fn group_by_leader(metadata: &MetadataResponse) -> Option<Vec<Leader>> {
             .to_socket_addrs()
             .ok()?
             .next()?;
-        match leaders.iter_mut().find(|leader| leader.address == address) {
+        let endpoint = Endpoint {
+            host: broker.host.as_str().to_owned(),
+            address,
+        };
+        let mut known = leaders.iter_mut();
+        match known.find(|leader| leader.endpoint == endpoint) {
             Some(leader) => leader.partitions.push(partition.partition_index),
             None => {
                 let partitions = vec![partition.partition_index];
                 leaders.push(Leader {
-                    address,
+                    endpoint,
                     partitions,
                 });
             }
@@ -181,9 +199,9 @@ fn group_by_leader(metadata: &MetadataResponse) -> Option<Vec<Leader>> {
     (!leaders.is_empty()).then_some(leaders)
 }
 
-async fn all_serve(leaders: &[Leader], topic: &str) -> Result<bool, ClientError> {
+async fn all_serve(leaders: &[Leader], access: &Access, topic: &str) -> Result<bool, ClientError> {
     for leader in leaders {
-        let mut connection = Connection::open(leader.address).await?;
+        let mut connection = Connection::open(&leader.endpoint, access).await?;
         if ends(&mut connection, topic, &leader.partitions)
             .await?
             .is_none()
@@ -194,12 +212,12 @@ async fn all_serve(leaders: &[Leader], topic: &str) -> Result<bool, ClientError>
     Ok(true)
 }
 
-/// The end offsets of partitions, in the answer's order; none while one is not being served.
-async fn ends(
+/// The end offsets of partitions, by partition; none while one is not being served.
+pub async fn ends(
     connection: &mut Connection,
     topic: &str,
     partitions: &[i32],
-) -> Result<Option<Vec<i64>>, ClientError> {
+) -> Result<Option<Vec<(i32, i64)>>, ClientError> {
     let partitions = partitions.iter().map(|index| ListOffsetsPartition {
         partition_index: *index,
         timestamp: LATEST,
@@ -220,7 +238,7 @@ async fn ends(
             return Ok(None);
         }
         connection.check(partition.error_code, "to list offsets", None)?;
-        ends.push(partition.offset);
+        ends.push((partition.partition_index, partition.offset));
     }
     Ok(Some(ends))
 }

@@ -28,6 +28,18 @@ const MISSING_MAX: usize = 100_000;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct StreamId(pub u32);
 
+impl StreamId {
+    /// A connection of a run.
+    pub fn new(run_number: u32, connection: u32) -> StreamId {
+        StreamId(run_number << 16 | (connection & 0xffff))
+    }
+
+    /// The run it belongs to.
+    pub fn run_number(self) -> u32 {
+        self.0 >> 16
+    }
+}
+
 /// What a record says about itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stamp {
@@ -92,6 +104,8 @@ pub struct Findings {
     pub misplaced: u64,
     /// Offsets that did not follow on the one before.
     pub offset_gaps: u64,
+    /// Records that a group was given again after a member had gone or come: as it may be.
+    pub redelivered: u64,
 }
 
 impl Findings {
@@ -99,6 +113,7 @@ impl Findings {
     pub fn is_clean(&self) -> bool {
         Findings {
             records: 0,
+            redelivered: 0,
             ..self.clone()
         } == Findings::default()
     }
@@ -112,35 +127,87 @@ impl Findings {
         self.corrupt += other.corrupt;
         self.misplaced += other.misplaced;
         self.offset_gaps += other.offset_gaps;
+        self.redelivered += other.redelivered;
     }
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Progress {
     next: u64,
     missing: BTreeSet<u64>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Partition {
     next_offset: Option<i64>,
     streams: HashMap<StreamId, Progress>,
 }
 
+/// A record where a consumer found it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Seen {
+    /// The partition.
+    pub partition: i32,
+    /// The offset.
+    pub offset: i64,
+    /// Who sent it.
+    pub stream: StreamId,
+    /// Its place among the stream's records in that partition.
+    pub sequence: u64,
+}
+
 /// Watches the records that one consumer gets.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Verifier {
     partitions: HashMap<i32, Partition>,
     missing: usize,
     findings: Findings,
+    /// Streams of other runs than this one may have begun before.
+    late_for: Option<u32>,
+    /// Records may come again, from an offset on.
+    is_group: bool,
+    reads: Option<Vec<Seen>>,
 }
 
 impl Verifier {
+    /// For a consumer that begins at the end, in the run of that number: what other runs have sent
+    /// before is not missing.
+    pub fn joining_late(run_number: u32) -> Verifier {
+        Verifier {
+            late_for: Some(run_number),
+            ..Verifier::default()
+        }
+    }
+
+    /// For a group, whose members go on where others committed.
+    pub fn of_group() -> Verifier {
+        Verifier {
+            is_group: true,
+            ..Verifier::default()
+        }
+    }
+
+    /// Whether everything that is seen is remembered, in its order.
+    #[must_use]
+    pub fn keeping_reads(mut self, keeps: bool) -> Verifier {
+        self.reads = keeps.then(Vec::new);
+        self
+    }
+
+    /// What was seen, in its order.
+    pub fn reads(&self) -> &[Seen] {
+        self.reads.as_deref().unwrap_or_default()
+    }
+
     /// Looks at the next record of a partition. Gives its stamp if it is sound.
     pub fn observe(&mut self, partition: i32, offset: i64, value: Option<&[u8]>) -> Option<Stamp> {
         let found = &mut self.findings;
-        found.records += 1;
         let state = self.partitions.entry(partition).or_default();
+        if self.is_group && state.next_offset.is_some_and(|next| offset < next) {
+            found.redelivered += 1;
+            return None;
+        }
+        found.records += 1;
         if state.next_offset.is_some_and(|next| next != offset) {
             found.offset_gaps += 1;
         }
@@ -152,7 +219,24 @@ impl Verifier {
         if stamp.partition != partition {
             found.misplaced += 1;
         }
-        let progress = state.streams.entry(stamp.stream).or_default();
+        if let Some(reads) = &mut self.reads {
+            reads.push(Seen {
+                partition,
+                offset,
+                stream: stamp.stream,
+                sequence: stamp.sequence,
+            });
+        }
+        let late = self
+            .late_for
+            .is_some_and(|run| stamp.stream.run_number() != run);
+        let progress = state
+            .streams
+            .entry(stamp.stream)
+            .or_insert_with(|| Progress {
+                next: if late { stamp.sequence } else { 0 },
+                ..Progress::default()
+            });
         if stamp.sequence < progress.next {
             if progress.missing.remove(&stamp.sequence) {
                 self.missing -= 1;
@@ -185,12 +269,12 @@ impl Verifier {
         }
     }
 
-    /// Counts the acknowledged records at the end of a stream that never came. `acknowledged` is
-    /// the sequence number behind the last one.
-    pub fn expect(&mut self, partition: i32, stream: StreamId, acknowledged: u64) {
-        let state = self.partitions.entry(partition).or_default();
-        let progress = state.streams.entry(stream).or_default();
-        self.findings.lost += acknowledged.saturating_sub(progress.next);
+    /// The acknowledged records at the end of a stream that never came. `acknowledged` is the
+    /// sequence number behind the last one.
+    pub fn lacks(&self, partition: i32, stream: StreamId, acknowledged: u64) -> u64 {
+        let state = self.partitions.get(&partition);
+        let progress = state.and_then(|state| state.streams.get(&stream));
+        acknowledged.saturating_sub(progress.map_or(0, |progress| progress.next))
     }
 
     /// What was found so far.
@@ -224,10 +308,11 @@ mod tests {
             let stamp = verifier.observe(5, offset as i64, Some(&record(*sequence)));
             assert_eq!(stamp.map(|stamp| stamp.sequence), Some(*sequence));
         }
-        verifier.expect(5, STREAM, acknowledged);
+        let mut found = verifier.findings().clone();
+        found.lost += verifier.lacks(5, STREAM, acknowledged);
         Findings {
             records: 0,
-            ..verifier.findings().clone()
+            ..found
         }
     }
 
@@ -315,6 +400,32 @@ mod tests {
             (found.misplaced, found.offset_gaps, found.corrupt),
             (2, 1, 1)
         );
+    }
+
+    #[test]
+    fn a_group_may_be_given_records_again_but_must_not_miss_any() {
+        let mut verifier = Verifier::of_group();
+        for offset in [0, 1, 2, 1, 2, 3] {
+            verifier.observe(5, offset, Some(&record(offset as u64)));
+        }
+        assert!(verifier.findings().is_clean());
+        assert_eq!(verifier.findings().redelivered, 2);
+        verifier.observe(5, 5, Some(&record(5)));
+        assert_eq!(
+            (verifier.findings().lost, verifier.findings().offset_gaps),
+            (1, 1)
+        );
+    }
+
+    #[test]
+    fn whoever_joins_late_misses_nothing_of_others() {
+        let stranger = STREAM.run_number() + 1;
+        let mut verifier = Verifier::joining_late(stranger);
+        verifier.observe(5, 70, Some(&record(40)));
+        assert!(verifier.findings().is_clean());
+        let mut verifier = Verifier::joining_late(STREAM.run_number());
+        verifier.observe(5, 70, Some(&record(40)));
+        assert_eq!(verifier.findings().lost, 40);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 use std::future::Future;
 use std::io;
+use std::ops::Deref;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -89,6 +90,36 @@ pub enum FrameError {
     Io(#[from] io::Error),
 }
 
+/// Where bytes come from: a socket, or what a cipher makes of one.
+pub trait Source {
+    /// Bytes that came; none at the end.
+    type Chunk: Deref<Target = [u8]>;
+    /// The bytes that come next.
+    fn receive(&self) -> impl Future<Output = io::Result<Self::Chunk>>;
+    /// Receives until the buffer has that length, or the stream ends.
+    fn receive_into(
+        &self,
+        buffer: BytesMut,
+        until_len: usize,
+    ) -> impl Future<Output = (io::Result<usize>, BytesMut)>;
+}
+
+impl Source for TcpStream {
+    type Chunk = Received;
+
+    fn receive(&self) -> impl Future<Output = io::Result<Received>> {
+        TcpStream::receive(self)
+    }
+
+    fn receive_into(
+        &self,
+        buffer: BytesMut,
+        until_len: usize,
+    ) -> impl Future<Output = (io::Result<usize>, BytesMut)> {
+        TcpStream::receive_into(self, buffer, until_len)
+    }
+}
+
 /// Says when there is memory for a large frame. What it gives belongs to the frame.
 pub trait Reserve {
     /// Held as long as the frame is.
@@ -164,9 +195,9 @@ impl FrameReader {
         }
     }
 
-    fn take_in(&mut self, received: Received) {
+    fn take_in(&mut self, received: &[u8]) {
         // Memory that no frame holds any more is used again here.
-        self.buffer.extend_from_slice(&received);
+        self.buffer.extend_from_slice(received);
     }
 
     /// What did not come of the frame that has begun.
@@ -183,8 +214,8 @@ impl FrameReader {
 
 /// The next frame, or `None` at the end of the stream. After an error, or when the future is
 /// dropped, the connection cannot be used any more.
-pub async fn read_frame<R: Reserve>(
-    stream: &TcpStream,
+pub async fn read_frame<S: Source, R: Reserve>(
+    stream: &S,
     reader: &mut FrameReader,
     reserve: &R,
 ) -> Result<Option<Frame<R::Lease>>, FrameError> {
@@ -197,7 +228,7 @@ pub async fn read_frame<R: Reserve>(
         if received.is_empty() {
             return Ok(None);
         }
-        reader.take_in(received);
+        reader.take_in(&received);
     }
     if reader.size()?.is_none() {
         let patience = reader.patience(0);
@@ -224,8 +255,8 @@ pub async fn read_frame<R: Reserve>(
 }
 
 /// Receives until the buffer is `length` long or longer.
-async fn read_until(
-    stream: &TcpStream,
+async fn read_until<S: Source>(
+    stream: &S,
     reader: &mut FrameReader,
     length: usize,
 ) -> Result<(), FrameError> {
@@ -236,14 +267,14 @@ async fn read_until(
                 missing: length - reader.buffer.len(),
             });
         }
-        reader.take_in(received);
+        reader.take_in(&received);
     }
     Ok(())
 }
 
 /// A frame that gets memory of its own.
-async fn read_large<R: Reserve>(
-    stream: &TcpStream,
+async fn read_large<S: Source, R: Reserve>(
+    stream: &S,
     reader: &mut FrameReader,
     reserve: &R,
     size: usize,

@@ -6,8 +6,7 @@ use std::time::Duration;
 use super::{CompareOptions, Contender};
 use crate::report::number::whole;
 use crate::run::{RunError, Target, create_topic, delete_topic, run};
-use crate::scenario::{Acks, PartitionChoice, Rate, Scenario};
-use spate_net::reactor::ReactorChoice;
+use crate::scenario::{Rate, RecordBytes, Scenario};
 
 /// A number of the table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -197,30 +196,13 @@ pub fn prime(options: &CompareOptions, contender: &Contender) -> Scenario {
 
 fn base(options: &CompareOptions) -> Scenario {
     Scenario {
-        topic: None,
-        existing: false,
-        keep_topic: false,
-        partitions: 1,
-        topic_configs: Vec::new(),
-        producers: 1,
-        record_bytes: KIB,
-        batch_records: 1,
-        in_flight: 5,
-        acks: Acks::All,
+        record_bytes: RecordBytes::Fixed(KIB),
         // As Kafka's Java producer does by default: brokers are to pay for what people use.
         idempotent: true,
-        rate: Rate::Max,
-        partition_choice: PartitionChoice::RoundRobin,
-        consumers: 0,
-        fetch_bytes: 8 << 20,
-        fetch_partition_bytes: 1 << 20,
-        repeat: false,
-        threads: 1,
-        pin: false,
-        reactor: ReactorChoice::Auto,
         warm_up: options.warm_up,
         duration: options.duration,
         drain: Duration::from_secs(5),
+        ..Scenario::default()
     }
 }
 

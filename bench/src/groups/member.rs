@@ -57,7 +57,7 @@ impl Member {
     /// # Errors
     /// If there is none.
     pub async fn connect(peer: SocketAddr, group: &str) -> Result<Member, ClientError> {
-        let mut connection = Connection::open(peer).await?;
+        let mut connection = Connection::to(peer).await?;
         let version = connection.version(&find_coordinator::RANGE, i16::MAX)?;
         let mut request = FindCoordinatorRequest::default();
         if version >= KEYS_FROM {

@@ -5,15 +5,18 @@ use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
+use std::time::Duration;
 
 use core_affinity::CoreId;
 use spate_net::reactor::{Reactor, ReactorConfig, spawn};
 
 use super::RunError;
-use crate::connection::ClientError;
-use crate::consumer::{Consumer, ConsumerPlan, Progress};
+use super::churn::{ChurnOutcome, churn};
+use crate::connection::{Access, ClientError};
+use crate::consumer::{Consumer, ConsumerPlan, Group, Progress};
 use crate::live::Live;
-use crate::producer::{Producer, ProducerPlan};
+use crate::payload::Content;
+use crate::producer::{Producer, ProducerPlan, Setting};
 use crate::scenario::Scenario;
 use crate::schedule::{Clock, Phases};
 use crate::tally::{Consumed, Produced};
@@ -24,6 +27,9 @@ pub struct Shared {
     pub topic: String,
     pub reactor: ReactorConfig,
     pub clock: Clock,
+    pub access: Access,
+    pub keeps_evidence: bool,
+    pub groups: Vec<Arc<Group>>,
     pub progress: Progress,
     pub live: Option<Arc<Live>>,
 }
@@ -33,12 +39,28 @@ pub struct Shared {
 pub struct Plan {
     pub producers: Vec<ProducerPlan>,
     pub consumers: Vec<ConsumerPlan>,
+    /// Whether connections and topics come and go on this thread.
+    pub churns: bool,
+}
+
+impl Shared {
+    fn setting(&self, phases: Phases) -> Setting<'_> {
+        Setting {
+            scenario: &self.scenario,
+            access: &self.access,
+            topic: &self.topic,
+            clock: self.clock,
+            phases,
+            keeps_batches: self.keeps_evidence,
+        }
+    }
 }
 
 /// What one thread has to say at the end.
 pub struct Results {
     pub produced: Produced,
     pub consumed: Consumed,
+    pub churned: Option<ChurnOutcome>,
     pub notes: Vec<String>,
 }
 
@@ -66,17 +88,19 @@ pub fn drive(
     }
     let mut reactor = Reactor::new(&shared.reactor)?;
     notes.extend(reactor.notes().iter().cloned());
-    let connections = reactor.block_on(connect(shared, &plan))?;
+    let content = Content::new(&shared.scenario).map_err(RunError::Sample)?;
+    let connections = reactor.block_on(connect(shared, &Rc::new(content), &plan))?;
     // Both fail only if the conductor is gone.
     let sent = ready.send(());
     let phases = sent.ok().and_then(|()| start.recv().ok());
-    let (produced, consumed) = match phases {
-        Some(phases) => reactor.block_on(run_all(shared, connections, phases)),
-        None => (Produced::new(), Consumed::new()),
+    let (produced, consumed, churned) = match phases {
+        Some(phases) => reactor.block_on(run_all(shared, connections, phases, plan.churns)),
+        None => (Produced::new(), Consumed::new(), None),
     };
     Ok(Results {
         produced,
         consumed,
+        churned,
         notes,
     })
 }
@@ -86,8 +110,12 @@ struct Connections {
     consumers: Vec<Consumer>,
 }
 
-async fn connect(shared: &Shared, plan: &Plan) -> Result<Connections, ClientError> {
-    let (scenario, topic) = (&shared.scenario, &shared.topic);
+async fn connect(
+    shared: &Shared,
+    content: &Rc<Content>,
+    plan: &Plan,
+) -> Result<Connections, ClientError> {
+    let (scenario, access, topic) = (&shared.scenario, &shared.access, &shared.topic);
     let mut connections = Connections {
         producers: Vec::new(),
         consumers: Vec::new(),
@@ -95,12 +123,12 @@ async fn connect(shared: &Shared, plan: &Plan) -> Result<Connections, ClientErro
     for plan in &plan.producers {
         connections
             .producers
-            .push(Producer::connect(scenario, topic, plan).await?);
+            .push(Producer::connect(scenario, access, topic, content, plan).await?);
     }
     for plan in &plan.consumers {
         connections
             .consumers
-            .push(Consumer::connect(scenario, topic, plan).await?);
+            .push(Consumer::connect(access, topic, plan, shared.keeps_evidence).await?);
     }
     Ok(connections)
 }
@@ -109,7 +137,8 @@ async fn run_all(
     shared: &Arc<Shared>,
     connections: Connections,
     phases: Phases,
-) -> (Produced, Consumed) {
+    churns: bool,
+) -> (Produced, Consumed, Option<ChurnOutcome>) {
     let mut tally = Produced::new();
     tally.live = shared.live.clone();
     let produced = Rc::new(RefCell::new(tally));
@@ -118,26 +147,32 @@ async fn run_all(
     for producer in connections.producers {
         let (shared, tally) = (Arc::clone(shared), Rc::clone(&produced));
         running.push(spawn(async move {
-            producer
-                .run(&shared.scenario, shared.clock, phases, tally)
-                .await;
+            producer.run(shared.setting(phases), tally).await;
             shared.progress.producer_done();
         }));
     }
     for consumer in connections.consumers {
         let (shared, tally) = (Arc::clone(shared), Rc::clone(&consumed));
         running.push(spawn(async move {
-            let drain = shared.scenario.drain;
             consumer
-                .run(shared.clock, phases, drain, &shared.progress, tally)
+                .run(shared.setting(phases), &shared.progress, tally)
                 .await;
         }));
     }
+    let churned = match churns {
+        true => {
+            let rest = phases.measure_until.nanos_since(shared.clock.now());
+            let within = Duration::from_nanos(rest) + shared.scenario.drain;
+            Some(churn(shared.setting(phases), within).await)
+        }
+        false => None,
+    };
     for task in running {
         task.await;
     }
     (
         produced.replace(Produced::new()),
         consumed.replace(Consumed::new()),
+        churned,
     )
 }

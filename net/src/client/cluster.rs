@@ -174,8 +174,13 @@ impl Cluster {
 
     async fn open(&self, address: &str) -> Result<Connection, ClientError> {
         let mut last = std::io::ErrorKind::NotFound.into();
+        let host = address.rsplit_once(':').map(|(host, _)| host);
+        let settings = ConnectionSettings {
+            host: host.map(|host| host.trim_matches(['[', ']']).to_owned()),
+            ..self.settings.connection.clone()
+        };
         for peer in resolve(address)? {
-            match Connection::connect(peer, self.settings.connection.clone()).await {
+            match Connection::connect(peer, settings.clone()).await {
                 Err(ClientError::Connect { source, .. }) => last = source,
                 outcome => return outcome,
             }

@@ -12,16 +12,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::channel::Channel;
 use super::error::ClientError;
+use super::handshake;
 use super::reply::{Reply, Slot};
-use super::versions::{BrokerVersions, negotiate};
+use super::security::Security;
+use super::versions::BrokerVersions;
 use crate::frame::{FrameLimits, FrameReader, Unplanned, read_frame};
-use crate::kafka::api::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use crate::kafka::api::{Call, Message};
-use crate::kafka::error::{ErrorCode, WireError};
 use crate::kafka::header::parse_response;
 use crate::kafka::versions::ApiRange;
-use crate::reactor::{Notify, TcpStream, spawn, timeout};
+use crate::reactor::{Notify, spawn, timeout};
 
 /// How a client speaks to a broker.
 #[derive(Clone, Debug)]
@@ -34,6 +35,10 @@ pub struct ConnectionSettings {
     pub limits: FrameLimits,
     /// Requests without answer after which [`Connection::call`] waits.
     pub in_flight_max: usize,
+    /// What protects it.
+    pub security: Security,
+    /// The name by which the broker was found: its certificate has to have it.
+    pub host: Option<String>,
 }
 
 impl Default for ConnectionSettings {
@@ -43,6 +48,8 @@ impl Default for ConnectionSettings {
             request_timeout: Duration::from_secs(30),
             limits: FrameLimits::default(),
             in_flight_max: 1024,
+            security: Security::default(),
+            host: None,
         }
     }
 }
@@ -66,7 +73,7 @@ impl Drop for Handle {
 }
 
 struct Shared {
-    stream: TcpStream,
+    stream: Channel,
     peer: SocketAddr,
     settings: ConnectionSettings,
     versions: RefCell<BrokerVersions>,
@@ -95,8 +102,8 @@ impl Connection {
         peer: SocketAddr,
         settings: ConnectionSettings,
     ) -> Result<Connection, ClientError> {
-        let connection = Connection::open(peer, settings).await?;
-        let versions = negotiate(&connection).await?;
+        let (channel, versions) = handshake::open(peer, &settings).await?;
+        let connection = Connection::over(channel, peer, settings);
         connection.handle.shared.versions.replace(versions);
         Ok(connection)
     }
@@ -106,9 +113,11 @@ impl Connection {
         peer: SocketAddr,
         settings: ConnectionSettings,
     ) -> Result<Connection, ClientError> {
-        let connecting = timeout(settings.request_timeout, TcpStream::connect(peer)).await;
-        let stream = connecting.unwrap_or(Err(std::io::ErrorKind::TimedOut.into()));
-        let stream = stream.map_err(|source| ClientError::Connect { peer, source })?;
+        let channel = handshake::connect(peer, &settings).await?;
+        Ok(Connection::over(channel, peer, settings))
+    }
+
+    fn over(stream: Channel, peer: SocketAddr, settings: ConnectionSettings) -> Connection {
         let shared = Rc::new(Shared {
             stream,
             peer,
@@ -123,9 +132,9 @@ impl Connection {
         });
         spawn(Rc::clone(&shared).write()).detach();
         spawn(Rc::clone(&shared).read()).detach();
-        Ok(Connection {
+        Connection {
             handle: Rc::new(Handle { shared }),
-        })
+        }
     }
 
     /// Where it leads.
@@ -243,30 +252,6 @@ impl Connection {
         }
         outbox.extend(frame);
         Ok(())
-    }
-
-    /// ApiVersions in one version, whose refusal comes in version 0.
-    pub(super) async fn api_versions(
-        &self,
-        version: i16,
-        request: &ApiVersionsRequest,
-    ) -> Result<ApiVersionsResponse, ClientError> {
-        let frame = self.exchange(version, request).await?;
-        let api = ApiVersionsRequest::RANGE;
-        let read = || -> Result<ApiVersionsResponse, WireError> {
-            let (_, mut body) = parse_response(&api, version, &frame)?;
-            let refused = ErrorCode::UnsupportedVersion.code().to_be_bytes();
-            let spoken = if body.starts_with(&refused) {
-                0
-            } else {
-                version
-            };
-            Message::read(&mut body, spoken)
-        };
-        read().map_err(|source| ClientError::Wire {
-            api: api.key,
-            source,
-        })
     }
 }
 

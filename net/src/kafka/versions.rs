@@ -13,7 +13,7 @@ use super::api::{
     offset_fetch, offset_for_leader_epoch, produce, sync_group, unregister_broker, update_features,
 };
 
-/// The APIs that are served, by Kafka's name and number.
+/// The APIs that are served or asked for, by Kafka's name and number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(i16)]
 #[allow(
@@ -34,6 +34,7 @@ pub enum ApiKey {
     SyncGroup = 14,
     DescribeGroups = 15,
     ListGroups = 16,
+    SaslHandshake = 17,
     ApiVersions = 18,
     CreateTopics = 19,
     DeleteTopics = 20,
@@ -47,6 +48,7 @@ pub enum ApiKey {
     AlterConfigs = 33,
     AlterReplicaLogDirs = 34,
     DescribeLogDirs = 35,
+    SaslAuthenticate = 36,
     CreatePartitions = 37,
     DeleteGroups = 42,
     ElectLeaders = 43,
