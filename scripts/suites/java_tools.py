@@ -22,6 +22,8 @@ PATTERNS = [
     (re.compile(r"^\[[-0-9 :,]+\] (WARN|ERROR|INFO) .*$", re.MULTILINE), ""),
     (re.compile(r"^\s+at [\w.$/<>]+\(.*\)$|^\s+\.\.\. \d+ more$", re.MULTILINE), ""),
     (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"), "UUID"),
+    # The console consumer's own group has a random number of any length.
+    (re.compile(r"\bconsole-consumer-\d+\b"), "console-consumer-N"),
     (re.compile(r"\b[A-Za-z0-9_-]{22}(?![A-Za-z0-9_-])"), "ID"),
     (re.compile(r"\b1[789]\d{11}\b"), "TIME"),
     (re.compile(r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.:,]\d{3}"), "TIME"),
