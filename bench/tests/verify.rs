@@ -1,0 +1,320 @@
+//! `spate-bench verify` against a broker that lies: one that loses what it has acknowledged, writes
+//! it twice, in another order, or with another content, now and then. Each lie must be found, and
+//! an honest broker must pass.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Output};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use serde_json::Value;
+use spate_net::kafka::KafkaString;
+use spate_net::kafka::api::api_versions::{ApiVersion, ApiVersionsResponse};
+use spate_net::kafka::api::create_topics::{CreatableTopicResult, CreateTopicsResponse};
+use spate_net::kafka::api::delete_topics::{DeletableTopicResult, DeleteTopicsResponse};
+use spate_net::kafka::api::fetch::{
+    FetchRequest, FetchResponse, PartitionResponse as Fetched, TopicResponse as FetchedTopic,
+};
+use spate_net::kafka::api::list_offsets::{
+    ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopicResponse,
+};
+use spate_net::kafka::api::metadata::{
+    MetadataRequest, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition,
+    MetadataResponseTopic,
+};
+use spate_net::kafka::api::produce::{
+    PartitionResponse, ProduceRequest, ProduceResponse, TopicResponse,
+};
+use spate_net::kafka::api::{Message, decode_request};
+use spate_net::kafka::error::ErrorCode;
+use spate_net::kafka::header::{Request, encode_response, parse_request};
+use spate_net::kafka::record_batch::BatchHeader;
+use spate_net::kafka::record_batch::header::store_crc;
+use spate_net::kafka::versions::{ApiKey, served};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_spate-bench");
+/// Every so many batches there is a lie.
+const LIE_EVERY: u64 = 40;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Lie {
+    None,
+    Lose,
+    Double,
+    Reorder,
+    Change,
+}
+
+/// The one partition of the one topic.
+#[derive(Default)]
+struct Log {
+    batches: Vec<(i64, i64, Bytes)>,
+    end: i64,
+    count: u64,
+    held: Option<Bytes>,
+}
+
+impl Log {
+    fn append(&mut self, batch: &Bytes) -> i64 {
+        let header = BatchHeader::of(batch).expect("the driver sends batches");
+        let (base, records) = (self.end, header.last_offset() - header.base_offset() + 1);
+        let mut stored = BytesMut::from(&batch[..]);
+        stored[..8].copy_from_slice(&base.to_be_bytes());
+        self.end += records;
+        self.batches.push((base, self.end, stored.freeze()));
+        base
+    }
+
+    /// Writes a batch as an honest broker would, but for the lie whose turn it is.
+    fn take(&mut self, batch: &Bytes, lie: Lie) -> i64 {
+        self.count += 1;
+        let lies = self.count.is_multiple_of(LIE_EVERY);
+        if let Some(held) = self.held.take() {
+            let base = self.append(batch);
+            self.append(&held);
+            return base;
+        }
+        match lie {
+            Lie::Lose if lies => self.end,
+            Lie::Double if lies => {
+                let base = self.append(batch);
+                self.append(batch);
+                base
+            }
+            Lie::Reorder if lies => {
+                self.held = Some(batch.clone());
+                // Where it would have been.
+                self.end
+            }
+            Lie::Change if lies => {
+                let mut changed = BytesMut::from(&batch[..]);
+                let last = changed.len() - 5;
+                changed[last] ^= 1;
+                store_crc(&mut changed);
+                self.append(&changed.freeze())
+            }
+            _ => self.append(batch),
+        }
+    }
+}
+
+struct Liar {
+    address: SocketAddr,
+    lie: Lie,
+    log: Mutex<Log>,
+}
+
+fn serve(lie: Lie) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it has one");
+    let log = Mutex::default();
+    let liar = Arc::new(Liar { address, lie, log });
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let liar = Arc::clone(&liar);
+            // A client that goes away is not the broker's concern.
+            thread::spawn(move || liar.answer_all(stream).unwrap_or_default());
+        }
+    });
+    address
+}
+
+impl Liar {
+    fn answer_all(&self, mut stream: TcpStream) -> std::io::Result<()> {
+        loop {
+            let mut size = [0; 4];
+            stream.read_exact(&mut size)?;
+            let mut frame = vec![0; i32::from_be_bytes(size) as usize];
+            stream.read_exact(&mut frame)?;
+            let request = parse_request(&frame.into()).expect("the driver speaks Kafka");
+            for part in self.answer(&request) {
+                stream.write_all(&part)?;
+            }
+        }
+    }
+
+    fn answer(&self, request: &Request) -> Vec<Bytes> {
+        let (body, version) = (&request.body, request.header.version);
+        let id = request.header.correlation_id;
+        match request.header.api.key {
+            ApiKey::Produce => {
+                let produce = ProduceRequest::parse(body, version).expect("it is one");
+                vec![self.produce(produce).encode(version, id).expect("it fits")]
+            }
+            ApiKey::Fetch => {
+                let fetch = FetchRequest::parse(body, version).expect("it is one");
+                self.fetch(fetch).encode(version, id).expect("it fits")
+            }
+            ApiKey::ApiVersions => encoded(request, &versions()),
+            ApiKey::Metadata => {
+                let asked = decode_request(body, version).expect("it is one");
+                encoded(request, &self.metadata(&asked))
+            }
+            ApiKey::ListOffsets => {
+                let asked = decode_request(body, version).expect("it is one");
+                encoded(request, &self.offsets(asked))
+            }
+            ApiKey::CreateTopics => {
+                let made = CreatableTopicResult::default().with_configs(Some(Vec::new()));
+                encoded(
+                    request,
+                    &CreateTopicsResponse::default().with_topics(vec![made]),
+                )
+            }
+            _ => {
+                let gone = vec![DeletableTopicResult::default()];
+                encoded(
+                    request,
+                    &DeleteTopicsResponse::default().with_responses(gone),
+                )
+            }
+        }
+    }
+
+    fn produce(&self, request: ProduceRequest) -> ProduceResponse {
+        let topics = request.topics.into_iter().map(|topic| TopicResponse {
+            topic: topic.topic,
+            partitions: topic
+                .partitions
+                .iter()
+                .map(|partition| {
+                    let batch = partition.records.as_ref().expect("it has records");
+                    let base = self.log.lock().expect("no panic").take(batch, self.lie);
+                    PartitionResponse::written(partition.index, base, 0)
+                })
+                .collect(),
+        });
+        ProduceResponse {
+            topics: topics.collect(),
+            ..ProduceResponse::default()
+        }
+    }
+
+    fn fetch(&self, request: FetchRequest) -> FetchResponse {
+        // Nobody is to spin: the driver asks again at once.
+        thread::sleep(Duration::from_millis(5));
+        let log = self.log.lock().expect("no panic");
+        let topics = request.topics.into_iter().map(|topic| FetchedTopic {
+            topic: topic.topic,
+            partitions: topic
+                .partitions
+                .iter()
+                .map(|partition| {
+                    let behind = |batch: &&(i64, i64, Bytes)| batch.1 > partition.fetch_offset;
+                    let found = log.batches.iter().filter(behind).take(50);
+                    Fetched {
+                        index: partition.index,
+                        high_watermark: log.end,
+                        last_stable_offset: log.end,
+                        log_start_offset: 0,
+                        records: found.map(|(_, _, bytes)| bytes.clone()).collect(),
+                        ..Fetched::empty(partition.index, ErrorCode::None)
+                    }
+                })
+                .collect(),
+        });
+        FetchResponse {
+            topics: topics.collect(),
+            ..FetchResponse::default()
+        }
+    }
+
+    fn metadata(&self, request: &MetadataRequest) -> MetadataResponse {
+        let partition = MetadataResponsePartition::default()
+            .with_leader_id(1)
+            .with_replica_nodes(vec![1])
+            .with_isr_nodes(vec![1]);
+        let topics = request.topics.iter().flatten().map(|topic| {
+            MetadataResponseTopic::default()
+                .with_name(topic.name.clone())
+                .with_partitions(vec![partition.clone()])
+        });
+        let broker = MetadataResponseBroker::default()
+            .with_node_id(1)
+            .with_host(KafkaString::from(self.address.ip().to_string()))
+            .with_port(self.address.port().into());
+        MetadataResponse::default()
+            .with_brokers(vec![broker])
+            .with_controller_id(1)
+            .with_topics(topics.collect())
+    }
+
+    fn offsets(&self, request: ListOffsetsRequest) -> ListOffsetsResponse {
+        let end = self.log.lock().expect("no panic").end;
+        let topics = request.topics.into_iter().map(|topic| {
+            let partitions = topic.partitions.iter().map(|partition| {
+                ListOffsetsPartitionResponse::default()
+                    .with_partition_index(partition.partition_index)
+                    .with_offset(end)
+            });
+            ListOffsetsTopicResponse::default()
+                .with_name(topic.name)
+                .with_partitions(partitions.collect())
+        });
+        ListOffsetsResponse::default().with_topics(topics.collect())
+    }
+}
+
+fn encoded(request: &Request, body: &impl Message) -> Vec<Bytes> {
+    let header = &request.header;
+    let frame = encode_response(header.api, header.version, header.correlation_id, body);
+    vec![frame.expect("it fits")]
+}
+
+fn versions() -> ApiVersionsResponse {
+    let keys = served().iter().map(|api| {
+        ApiVersion::default()
+            .with_api_key(api.key as i16)
+            .with_min_version(api.min)
+            .with_max_version(api.max)
+    });
+    ApiVersionsResponse::default().with_api_keys(keys.collect())
+}
+
+/// What `verify` says about a broker with that habit.
+fn verify(lie: Lie) -> (Output, Value) {
+    let address = serve(lie).to_string();
+    let flags = "--duration 2s --drain 5s --rate 1000 --producers 2 --consumers 1 --partitions 1 \
+                 --not-idempotent --json";
+    let output = Command::new(PROGRAM)
+        .args(["verify", "--broker", &address])
+        .args(flags.split_whitespace())
+        .output()
+        .expect("the program starts");
+    let verified = serde_json::from_slice(&output.stdout);
+    let verified = verified.unwrap_or_else(|_| panic!("{output:?}"));
+    (output, verified)
+}
+
+fn count(verified: &Value, anomaly: &str) -> u64 {
+    let found = &verified["verdict"][anomaly];
+    found["count"]
+        .as_u64()
+        .or(found.as_u64())
+        .expect("it is counted")
+}
+
+#[test]
+fn an_honest_broker_passes() {
+    let (output, verified) = verify(Lie::None);
+    assert!(output.status.success(), "{verified:#}");
+    assert_eq!(count(&verified, "acknowledged"), 2_000);
+    assert_eq!(count(&verified, "seen"), 2_000);
+}
+
+#[test]
+fn every_lie_is_found() {
+    for (lie, anomaly) in [
+        (Lie::Lose, "lost"),
+        (Lie::Double, "duplicated"),
+        (Lie::Reorder, "reordered"),
+        (Lie::Change, "corrupt"),
+    ] {
+        let (output, verified) = verify(lie);
+        assert!(!output.status.success(), "{lie:?}: {verified:#}");
+        assert!(count(&verified, anomaly) > 0, "{lie:?}: {verified:#}");
+    }
+}
