@@ -17,6 +17,7 @@ mod descriptors;
 mod error;
 mod expiry;
 mod form;
+mod gate;
 mod lookup;
 mod operation;
 mod read;
@@ -173,6 +174,7 @@ pub struct Store<D: Disk, C: Clock> {
     open_files: RefCell<OpenFiles<D>>,
     damages: RefCell<Damages>,
     ahead: RefCell<Ahead>,
+    reads: gate::Gate,
     scrub: RefCell<Scrub>,
     /// Operations begun in this turn, for [`Store::run`] to drive.
     begun: RefCell<Vec<Operation<D>>>,
@@ -210,6 +212,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
             open_files: RefCell::default(),
             damages: RefCell::default(),
             ahead: RefCell::default(),
+            reads: gate::Gate::default(),
             scrub: RefCell::default(),
             begun: RefCell::default(),
             pace: compact::Pace::default(),

@@ -36,7 +36,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
         let limit = BYTES_MAX.min(self.config.cache_bytes / CACHE_SHARE);
         let mut ahead = self.ahead.borrow_mut();
         let is_known = ahead.coming.contains_key(&key) || self.cache.borrow().contains(key);
-        if is_known || ahead.bytes + len > limit {
+        if is_known || ahead.bytes + len > limit || !self.reads.try_enter(len, self.is_writing()) {
             return;
         }
         ahead.bytes += len;
@@ -63,6 +63,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
         read: Result<D::Buf, SegmentError>,
     ) {
         let key = (file.incarnation(), entry.position);
+        self.reads.leave(entry.len as usize);
         if let Ok(buf) = read {
             let bytes = self.cache.borrow().lease(buf);
             if let Ok(block) = file.verify(entry, bytes) {

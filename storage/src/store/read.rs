@@ -200,8 +200,9 @@ impl<D: Disk, C: Clock> Store<D, C> {
             Place::File(at) => match self.sealed(partition, at, from).await? {
                 Sealed::Gap(next) => Ok(cursor.take(Vec::new(), 0, Some(next))),
                 Sealed::Block(file, entry) => {
-                    self.read_ahead(&file, entry);
                     let block = self.block(partition.tp, &file, entry, from).await?;
+                    // Not before: it would have its turn at the disk first.
+                    self.read_ahead(&file, entry);
                     let slice = block.slice(from, until, bytes_left, at_least_one);
                     let slice =
                         slice.map_err(|error| damaged(partition.tp, &file, entry, error))?;
@@ -334,7 +335,17 @@ impl<D: Disk, C: Clock> Store<D, C> {
             tp,
             error: Rc::new(error),
         };
-        let buf = file.read_raw(entry).await.map_err(failed)?;
+        let turn = self.reads.enter(entry.len as usize, || self.is_writing());
+        let turn = turn.await;
+        // Another reader of the same block may have had his turn first.
+        if self.cache.borrow().contains(key)
+            && let Some(block) = self.cache.borrow_mut().get(key, from)
+        {
+            return Ok(block);
+        }
+        let read = file.read_raw(entry).await;
+        drop(turn);
+        let buf = read.map_err(failed)?;
         self.count(|counters| counters.block_reads += 1);
         let bytes = self.cache.borrow().lease(buf);
         let block = file.verify(entry, bytes).map_err(failed)?;

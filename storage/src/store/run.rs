@@ -123,6 +123,11 @@ impl<D: Disk, C: Clock> Store<D, C> {
         self.rhythm.is_ending.get() && is_idle && !self.has_waiting()
     }
 
+    /// Whether the journal is being written to, or was a moment ago.
+    pub(super) fn is_writing(&self) -> bool {
+        self.rhythm.is_run_open.get() || !self.journal.borrow().flights.is_empty()
+    }
+
     /// Whether batches wait that nobody queued: those too large for the journal wait for a file.
     fn has_waiting(&self) -> bool {
         let partitions = self.partitions.borrow();
