@@ -79,6 +79,7 @@ fn every_file_says_what_it_is() {
     let silent = |file: &Source| match file.path.rsplit_once('.') {
         Some((_, "rs")) => !file.text.starts_with("//! "),
         Some((_, "py")) => !after_shebang(&file.text).starts_with("\"\"\""),
+        Some((_, "go" | "cjs")) => !file.text.starts_with("// "),
         Some((_, "xml")) => !file.text.contains("<!--"),
         _ => !after_shebang(&file.text).starts_with(['#', '"']),
     };
@@ -349,6 +350,8 @@ fn walk(folder: &Path, paths: &mut Vec<PathBuf>) {
             "__pycache__",
             "golden",
             "Cargo.toml",
+            "go.mod",
+            "go.sum",
             "proptest-regressions",
         ];
         if skipped.contains(&name.as_str()) {

@@ -1,3 +1,5 @@
+// The case of franz-go: the idempotent producer (its default) with lz4, a cooperative group, kadm.
+
 package main
 
 import (
@@ -9,7 +11,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// Franz is the idempotent producer (its default) with lz4, a cooperative group, and kadm.
 func franz(ctx context.Context, broker, topic string) error {
 	client, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.DefaultProduceTopic(topic),
 		kgo.ProducerBatchCompression(kgo.Lz4Compression()))
@@ -104,7 +105,10 @@ func franzAdmin(ctx context.Context, admin *kadm.Client, topic string) error {
 			_, err := admin.ListOffsetsAfterMilli(ctx, time.Now().UnixMilli(), topic)
 			return err
 		}},
-		step{"newest time", func() error { _, err := admin.ListMaxTimestampOffsets(ctx, topic); return err }},
+		step{"newest time", func() error {
+			_, err := admin.ListMaxTimestampOffsets(ctx, topic)
+			return err
+		}},
 		step{"alter", func() error { _, err := admin.AlterTopicConfigs(ctx, change, topic); return err }},
 		step{"configs", func() error { _, err := admin.DescribeTopicConfigs(ctx, topic); return err }},
 		step{"log dirs", func() error { _, err := admin.DescribeAllLogDirs(ctx, nil); return err }},
@@ -113,7 +117,10 @@ func franzAdmin(ctx context.Context, admin *kadm.Client, topic string) error {
 			_, err := admin.DescribeProducers(ctx, kadm.TopicsSet{topic: {0: {}}})
 			return err
 		}},
-		step{"transactions", func() error { _, err := admin.ListTransactions(ctx, nil, nil); return err }},
+		step{"transactions", func() error {
+			_, err := admin.ListTransactions(ctx, nil, nil)
+			return err
+		}},
 		step{"delete group", func() error { _, err := admin.DeleteGroup(ctx, topic); return err }},
 		step{"delete topic", func() error { _, err := admin.DeleteTopic(ctx, topic); return err }},
 	)

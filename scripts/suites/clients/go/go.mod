@@ -1,3 +1,5 @@
+// The clients that scripts/suites/more-clients builds.
+
 module spate/clients
 
 go 1.26.0

@@ -1,3 +1,5 @@
+// The case of sarama: an idempotent producer with gzip and an eager group, in two ages.
+
 package main
 
 import (
@@ -8,7 +10,7 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// Saramas is sarama as it speaks to Kafka 2.1 and to Kafka 4: gzip, idempotent, an eager group.
+// Saramas speaks as for Kafka 2.1, then as for Kafka 4.
 func saramas(ctx context.Context, broker, topic string) error {
 	for _, version := range []sarama.KafkaVersion{sarama.V2_1_0_0, sarama.V4_0_0_0} {
 		if err := saramaAs(ctx, version, broker, topic+"-"+version.String()); err != nil {
@@ -41,10 +43,18 @@ func saramaAs(ctx context.Context, version sarama.KafkaVersion, broker, topic st
 		}},
 		step{"produce", func() error { return saramaProduce(brokers, config, topic) }},
 		step{"consume", func() error { return saramaConsume(ctx, brokers, config, topic) }},
-		step{"offsets", func() error { _, err := admin.ListConsumerGroupOffsets(topic, nil); return err }},
-		step{"groups", func() error { _, err := admin.DescribeConsumerGroups([]string{topic}); return err }},
+		step{"offsets", func() error {
+			_, err := admin.ListConsumerGroupOffsets(topic, nil)
+			return err
+		}},
+		step{"groups", func() error {
+			_, err := admin.DescribeConsumerGroups([]string{topic})
+			return err
+		}},
 		step{"configs", func() error { _, err := admin.DescribeConfig(resource); return err }},
-		step{"delete records", func() error { return admin.DeleteRecords(topic, map[int32]int64{0: 10}) }},
+		step{"delete records", func() error {
+			return admin.DeleteRecords(topic, map[int32]int64{0: 10})
+		}},
 		step{"cluster", func() error { _, _, err := admin.DescribeCluster(); return err }},
 		step{"delete topic", func() error { return admin.DeleteTopic(topic) }},
 	)
@@ -64,7 +74,9 @@ func saramaProduce(brokers []string, config *sarama.Config, topic string) error 
 	return producer.SendMessages(batch)
 }
 
-func saramaConsume(ctx context.Context, brokers []string, config *sarama.Config, topic string) error {
+func saramaConsume(
+	ctx context.Context, brokers []string, config *sarama.Config, topic string,
+) error {
 	group, err := sarama.NewConsumerGroup(brokers, topic, config)
 	if err != nil {
 		return err

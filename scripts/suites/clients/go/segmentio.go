@@ -1,3 +1,5 @@
+// The case of kafka-go: a topic made by its first record, snappy, and a reader of a group.
+
 package main
 
 import (
