@@ -102,6 +102,8 @@ pub fn verify(options: &VerifyOptions) -> Result<Verified, VerifyError> {
     let mut scenario = options.scenario();
     let topic = create_topic(&target, &scenario)?;
     scenario.topic = Some(topic.clone());
+    // It is there now, and outlives the run: everything is read once more.
+    scenario.existing = true;
     let mut live = Evidence::default();
     let outcome = run_keeping(&target, &scenario, None, Some(&mut live))?;
     let mut after = Evidence::default();

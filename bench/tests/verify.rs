@@ -54,6 +54,7 @@ struct Log {
     batches: Vec<(i64, i64, Bytes)>,
     end: i64,
     count: u64,
+    exists: bool,
     held: Option<Bytes>,
 }
 
@@ -158,7 +159,15 @@ impl Liar {
                 encoded(request, &self.offsets(asked))
             }
             ApiKey::CreateTopics => {
-                let made = CreatableTopicResult::default().with_configs(Some(Vec::new()));
+                // A topic is made once.
+                let exists = &mut self.log.lock().expect("no panic").exists;
+                let code = match std::mem::replace(exists, true) {
+                    true => ErrorCode::TopicAlreadyExists,
+                    false => ErrorCode::None,
+                };
+                let made = CreatableTopicResult::default()
+                    .with_error_code(code.code())
+                    .with_configs(Some(Vec::new()));
                 encoded(
                     request,
                     &CreateTopicsResponse::default().with_topics(vec![made]),
