@@ -4,7 +4,9 @@ use std::{rc::Rc, time::Duration};
 
 use crate::both::{loopback, on_both, pattern};
 use bytes::{Bytes, BytesMut};
-use spate_net::reactor::{Notify, TcpListener, TcpStream, now, sleep, spawn, timeout};
+use spate_net::reactor::{
+    Backend, Notify, TcpListener, TcpStream, counters, now, sleep, spawn, timeout,
+};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -112,6 +114,50 @@ fn large_frame_is_received_straight_into_its_buffer() {
             assert!(server.receive().await.unwrap().is_empty());
             let (outcome, filled) = server.receive_into(BytesMut::new(), 10).await;
             assert_eq!((outcome.unwrap(), filled.len()), (0, 0));
+        });
+    });
+}
+
+/// The multishot receive used to take the next large frame apart while it was being stopped for the
+/// last one: 17 completions for a frame of 128 KiB.
+#[test]
+fn large_frames_in_a_row_come_in_two_receives_each() {
+    const FRAMES: usize = 20;
+    const FRAME_BYTES: usize = 300_000;
+    on_both(|reactor| {
+        let is_ring = reactor.backend() == Backend::IoUring;
+        reactor.block_on(async {
+            let (server, client) = pair().await;
+            let sending = spawn(async move {
+                for n in 0..FRAMES {
+                    let frame = pattern(FRAME_BYTES, n as u32);
+                    client.send(vec![Bytes::from(frame)]).await.unwrap();
+                }
+                client
+                    .send(vec![Bytes::from_static(b"small")])
+                    .await
+                    .unwrap();
+                client
+            });
+            let before = counters();
+            for n in 0..FRAMES {
+                let mut frame = BytesMut::from(&server.receive().await.unwrap()[..]);
+                let (outcome, filled) = server.receive_into(frame.split(), FRAME_BYTES).await;
+                outcome.unwrap();
+                assert!(
+                    filled[..] == pattern(FRAME_BYTES, n as u32)[..],
+                    "{n}: bytes differ"
+                );
+            }
+            // A receive each for head and rest, a send, and what stopping the first multishot took.
+            let completions = counters().completions - before.completions;
+            assert!(
+                !is_ring || completions < 4 * FRAMES as u64 + 80,
+                "{completions}"
+            );
+            assert_eq!(receive_exactly(&server, 5).await, b"small");
+            drop(sending.await);
+            assert!(server.receive().await.unwrap().is_empty());
         });
     });
 }

@@ -86,6 +86,11 @@ impl ReceiveBuffers {
         }
     }
 
+    /// The length of each.
+    pub(crate) fn buffer_bytes(&self) -> u32 {
+        self.buffer_bytes
+    }
+
     /// Whether so many are leased that further chunks had better be copied out at once.
     pub(crate) fn is_low(&self) -> bool {
         self.leased.get() > self.count - self.count / 4

@@ -111,6 +111,9 @@ pub(crate) enum Request {
     ReceiveShared {
         socket: Rc<OwnedFd>,
     },
+    ReceiveOnce {
+        socket: Rc<OwnedFd>,
+    },
     ReceiveInto {
         socket: Rc<OwnedFd>,
         buf: BytesMut,
@@ -164,6 +167,13 @@ impl Request {
             }
             Request::ReceiveShared { socket } => {
                 opcode::RecvMulti::new(fd(socket), provided::GROUP).build()
+            }
+            Request::ReceiveOnce { socket } => {
+                // No length: as much as the buffer takes.
+                opcode::Recv::new(fd(socket), std::ptr::null_mut(), 0)
+                    .buf_group(provided::GROUP)
+                    .build()
+                    .flags(squeue::Flags::BUFFER_SELECT)
             }
             Request::ReceiveInto { socket, buf, limit } => {
                 let spare = buf.spare_capacity_mut();
