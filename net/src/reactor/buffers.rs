@@ -167,12 +167,25 @@ impl Spare {
         Some(block)
     }
 
+    /// Keeps a block; the oldest go for it, since nobody has asked for their length lately.
     fn keep(&mut self, block: Block) {
-        if block.capacity >= SPARE_BLOCK_BYTES_MIN && self.bytes + block.capacity <= SPARE_BYTES_MAX
-        {
-            self.bytes += block.capacity;
-            self.blocks.push(block);
+        if !(SPARE_BLOCK_BYTES_MIN..=SPARE_BYTES_MAX).contains(&block.capacity) {
+            return;
         }
+        while self.bytes + block.capacity > SPARE_BYTES_MAX {
+            self.bytes -= self.blocks.remove(0).capacity;
+        }
+        self.bytes += block.capacity;
+        self.blocks.push(block);
+    }
+}
+
+/// Transfers differ by a page or two: their blocks come in steps of an eighth to a sixteenth, so
+/// that what one leaves behind fits the next.
+fn spare_capacity(len: usize) -> usize {
+    match len < SPARE_BLOCK_BYTES_MIN {
+        true => len,
+        false => len.next_multiple_of(len.next_power_of_two() / 16),
     }
 }
 
@@ -211,7 +224,8 @@ impl DmaBuf {
 /// A heap buffer of `len` bytes. Its contents are unspecified: fill it before use.
 pub fn dma_buffer(len: usize) -> DmaBuf {
     let spare = SPARE.try_with(|spare| spare.borrow_mut().take(len));
-    let block = spare.ok().flatten().unwrap_or_else(|| Block::new(len));
+    let block = spare.ok().flatten();
+    let block = block.unwrap_or_else(|| Block::new(spare_capacity(len)));
     let start = block.start;
     DmaBuf {
         start,
@@ -327,6 +341,12 @@ mod tests {
         drop(smaller);
         // Half of it would be wasted.
         assert_ne!(address(&dma_buffer(512 << 10)), first);
+        // What is wanted now pushes out what nobody takes.
+        drop((0..100).map(|_| dma_buffer(136 << 10)).collect::<Vec<_>>());
+        let wanted = dma_buffer(136 << 10);
+        let address_of_wanted = address(&wanted);
+        drop(wanted);
+        assert_eq!(address(&dma_buffer(140 << 10)), address_of_wanted);
         drop((0..10).map(|_| dma_buffer(1 << 20)).collect::<Vec<_>>());
         let kept = SPARE.with(|spare| spare.borrow().bytes);
         assert!(kept <= SPARE_BYTES_MAX, "{kept} bytes are kept");
