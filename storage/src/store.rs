@@ -44,6 +44,7 @@ pub use survey::PartitionNumbers;
 
 use crate::{
     batch::{BatchHeader, HEADER_BYTES, stamp, stamp_time},
+    block::open::Incoming,
     cache::BlockCache,
     commit::{Commit, Progress},
     disk::{Clock, Disk, PAGE},
@@ -254,9 +255,29 @@ impl<D: Disk, C: Clock> Store<D, C> {
         batch: &[u8],
         how: Stamp,
     ) -> Result<Appended, AppendError> {
+        self.take_in(tp, Incoming::Lent(batch), how)
+    }
+
+    /// The same for a batch whose memory the log may keep: a large one that nobody shares is not
+    /// copied. `batch` is left as it was by an error.
+    pub fn append_given(
+        &self,
+        tp: TopicPartition,
+        batch: &mut Bytes,
+        how: Stamp,
+    ) -> Result<Appended, AppendError> {
+        self.take_in(tp, Incoming::Given(batch), how)
+    }
+
+    fn take_in(
+        &self,
+        tp: TopicPartition,
+        batch: Incoming<'_>,
+        how: Stamp,
+    ) -> Result<Appended, AppendError> {
         self.config.fence.check()?;
-        let size_bytes = batch.len();
-        let header = BatchHeader::parse(batch)
+        let size_bytes = batch.bytes().len();
+        let header = BatchHeader::parse(batch.bytes())
             .filter(|header| header.size_bytes == size_bytes)
             .ok_or(AppendError::NotABatch {
                 size_bytes,
@@ -302,15 +323,16 @@ impl<D: Disk, C: Clock> Store<D, C> {
     fn push(
         &self,
         log: &mut Log<D>,
-        batch: &[u8],
+        batch: Incoming<'_>,
         header: &BatchHeader,
         how: Stamp,
     ) -> BatchHeader {
         let now_ms = self.clock.wall_ms();
+        let batch_bytes = batch.bytes().len() as u64;
         let base = log.end.0;
         let segment = log.appended;
         let is_begun = base > segment.base;
-        let is_full = segment.bytes + batch.len() as u64 > how.segment_bytes;
+        let is_full = segment.bytes + batch_bytes > how.segment_bytes;
         let timestamp = how.log_append_time.or(how.max_timestamp);
         let timestamp = timestamp.unwrap_or(header.max_timestamp);
         let is_old = segment.age_ms(now_ms, timestamp) > how.segment_ms;
@@ -336,7 +358,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
         self.charge(taken_bytes as isize);
         self.count(|counters| {
             counters.appends += 1;
-            counters.appended_bytes += batch.len() as u64;
+            counters.appended_bytes += batch_bytes;
         });
         stored
     }

@@ -3,7 +3,7 @@
 
 mod core;
 
-use core::{Node, Sent, Told, sent, start, tp};
+use core::{Node, Sent, Told, encode, sent, stamp, start, tp};
 use spate_storage::{
     disk::simulated::{Crash, Simulation},
     types::Offset,
@@ -46,6 +46,29 @@ fn a_ring_of_journal_files_goes_round() {
     told.check(&node);
     let node = Node::start(node.crash(Crash::Power), &start(1));
     told.check(&node);
+}
+
+#[test]
+fn a_large_batch_stays_where_it_came_unless_others_hold_its_memory() {
+    let node = Node::start(Simulation::new(8), &start(1));
+    let store = node.store(tp(0));
+    let mut own = encode(&sent(40_000, 7));
+    let address = own.as_ptr();
+    let appended = store.append_given(tp(0), &mut own, stamp(1)).unwrap();
+    assert!(own.is_empty());
+    assert!(store.memory().open_block_bytes >= 40_000);
+    let mut shared = encode(&sent(40_000, 8));
+    let (kept, before) = (shared.clone(), shared.to_vec());
+    let next = store.append_given(tp(0), &mut shared, stamp(1)).unwrap();
+    node.sim.block_on(async move {
+        appended.commit.wait().await.unwrap();
+        next.commit.wait().await.unwrap();
+    });
+    let read = node.read(tp(0), 0, 100_000);
+    assert_eq!(read.slices[0].as_ptr(), address);
+    // Stamped is the copy: the sender's bytes are as they were.
+    assert_eq!(read.slices[1][..8], 1i64.to_be_bytes());
+    assert_eq!(kept, before);
 }
 
 #[test]

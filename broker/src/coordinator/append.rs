@@ -81,6 +81,7 @@ impl Coordinator {
                 partition: place.partition,
             },
             batch,
+            owns_frame: false,
             max_timestamp: None,
         };
         Ok(logs.accept(Ask::Append {

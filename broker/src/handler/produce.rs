@@ -2,11 +2,13 @@
 //!
 //! The connection's shard checks what can be checked without the log (the batch itself, limits,
 //! timestamps), so that this work spreads over the cores; the owner checks sequences, stamps and
-//! appends. Batches are slices of the frame until the owner copies them into its open block.
+//! appends. Batches are slices of the frame until the owner copies them into its open block; a
+//! large one that came alone is not copied: the open block keeps the frame's memory.
 
 use std::{rc::Rc, time::Duration};
 
 use spate_net::{
+    frame::SMALL_FRAME_BYTES,
     kafka::{
         api::{
             TopicRef,
@@ -45,16 +47,21 @@ const CHECK_BETWEEN_TURNS: Duration = Duration::from_micros(100);
 
 /// Puts the request's batches into their logs' orders; the future answers when they are durable.
 pub async fn begin(context: &Rc<Context>, request: Request) -> Result<PendingAnswer, Closed> {
-    let Request { header, body, .. } = request;
+    let Request {
+        mut header, body, ..
+    } = request;
     let asked = ProduceRequest::parse(&body, header.version)
         .map_err(|error| unreadable(&header, &error))?;
+    // A slice of the frame too, that nothing below asks for.
+    header.client_id = None;
+    let frame_bytes = body.len();
     drop(body);
     let wait_for_durable = asked.acks != 0;
     let Admitted {
         scatter,
         mut answer,
         memory,
-    } = admit(context, &header, asked).await;
+    } = admit(context, &header, asked, frame_bytes).await;
     let ask = |items| Ask::Append {
         items,
         wait_for_durable,
@@ -84,8 +91,16 @@ struct Admitted {
     memory: Grant,
 }
 
-async fn admit(context: &Rc<Context>, header: &RequestHeader, asked: ProduceRequest) -> Admitted {
+async fn admit(
+    context: &Rc<Context>,
+    header: &RequestHeader,
+    asked: ProduceRequest,
+    frame_bytes: usize,
+) -> Admitted {
     let image = context.router.image();
+    // Small frames share the connection's buffer.
+    let is_for_one = frame_bytes > SMALL_FRAME_BYTES
+        && matches!(&asked.topics[..], [only] if only.partitions.len() == 1);
     let mut memory = recode::reserve(context, &asked, &image).await;
     let mut recoded_bytes = 0;
     let terms = Terms {
@@ -110,7 +125,9 @@ async fn admit(context: &Rc<Context>, header: &RequestHeader, asked: ProduceRequ
                 Err(refusal) => Err(refusal.clone().into()),
             };
             partitions.push(match item {
-                Ok(item) => {
+                Ok(mut item) => {
+                    let is_most = 2 * item.batch.len() > frame_bytes;
+                    item.owns_frame = is_for_one && is_most;
                     scatter.add(context.router.owner(item.target), place, item);
                     PartitionResponse::failed(index, ErrorCode::None)
                 }
@@ -123,7 +140,11 @@ async fn admit(context: &Rc<Context>, header: &RequestHeader, asked: ProduceRequ
             }
         }
         answer.push(TopicResponse {
-            topic: topic.topic,
+            // Its name would share the memory that the log is about to keep.
+            topic: match is_for_one {
+                true => topic.topic.detached(),
+                false => topic.topic,
+            },
             partitions,
         });
     }

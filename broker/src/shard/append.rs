@@ -103,7 +103,7 @@ impl AppendQueue {
 impl Run {
     fn advance(&self, store: &Rc<ShardStore>, image: &Image) -> Progress {
         let mut items = self.items.borrow_mut();
-        while let Some(item) = items.front() {
+        while let Some(item) = items.front_mut() {
             match append_one(store, image, item) {
                 Ok(appended) => self.settled.borrow_mut().push(Ok(appended)),
                 Err(Denied::NoRoom) => return Progress::NoRoom,
@@ -162,7 +162,11 @@ enum Denied {
     Refused(Refusal),
 }
 
-fn append_one(store: &ShardStore, image: &Image, item: &AppendItem) -> Result<Appended, Denied> {
+fn append_one(
+    store: &ShardStore,
+    image: &Image,
+    item: &mut AppendItem,
+) -> Result<Appended, Denied> {
     let Some(topic) = image.topic_by_id(item.target.topic) else {
         let text = format!(
             "topic id {} is not known here; refresh metadata",
@@ -174,9 +178,11 @@ fn append_one(store: &ShardStore, image: &Image, item: &AppendItem) -> Result<Ap
         )));
     };
     let stamp = stamp_of(topic, item);
-    store
-        .append(item.target, &item.batch, stamp)
-        .map_err(denied)
+    let appended = match item.owns_frame {
+        true => store.append_given(item.target, &mut item.batch, stamp),
+        false => store.append(item.target, &item.batch, stamp),
+    };
+    appended.map_err(denied)
 }
 
 fn stamp_of(topic: &TopicImage, item: &AppendItem) -> Stamp {

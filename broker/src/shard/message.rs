@@ -21,6 +21,9 @@ pub struct AppendItem {
     pub target: TopicPartition,
     /// One whole v2 batch as it came from the producer.
     pub batch: Bytes,
+    /// It is most of the frame that it came in, and the only one there: the log may keep that
+    /// memory. A small part of a large frame may not, since it is charged for itself only.
+    pub owns_frame: bool,
     /// The largest timestamp of its records, where the header's is wrong.
     pub max_timestamp: Option<i64>,
 }

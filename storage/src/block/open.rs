@@ -1,8 +1,9 @@
 //! A block while it grows in memory: a partition's newest batches in chained chunks, with the
 //! index and the chain they will be sealed with.
 //!
-//! Batches are copied once, into a chunk that only this partition fills. [`Run`] hands parts of it
-//! out as `Bytes` that share the chunk: a fetch costs no copy, and no `unsafe`.
+//! Small batches are copied once, into a chunk that only this partition fills; a large one that came
+//! in memory of its own stays there. [`Run`] hands parts of it out as `Bytes` that share that
+//! memory: a fetch costs no copy, and no `unsafe`.
 
 use super::{BlockMeta, IndexEntry, ProducerFlags, block_len};
 use crate::{
@@ -17,6 +18,9 @@ use bytes::{Bytes, BytesMut};
 pub const CHUNK_BYTES_FIRST: usize = 4 << 10;
 /// Every further chunk.
 pub const CHUNK_BYTES: usize = 64 << 10;
+/// Batches below are copied even if they may stay where they came: a copy of so little costs less
+/// than a piece of its own in every list of pieces from here to the socket.
+pub const GIVEN_BYTES_MIN: usize = 16 << 10;
 /// One index entry for so much payload.
 pub const INDEX_STEP_BYTES: u32 = 4 << 10;
 
@@ -83,6 +87,42 @@ impl Run {
     pub fn slices(&self) -> impl Iterator<Item = &[u8]> {
         let growing = Some(&self.growing[..]).filter(|g| !g.is_empty());
         self.shared.iter().map(|b| &b[..]).chain(growing)
+    }
+}
+
+/// A batch on its way into a block.
+#[derive(Debug)]
+pub enum Incoming<'a> {
+    /// Somebody else's bytes, to be copied.
+    Lent(&'a [u8]),
+    /// Bytes that may stay where they are, if nobody holds another part of their memory. Empty
+    /// once they are stored.
+    Given(&'a mut Bytes),
+}
+
+impl Incoming<'_> {
+    /// The batch.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Incoming::Lent(bytes) => bytes,
+            Incoming::Given(bytes) => bytes,
+        }
+    }
+
+    /// Its stored bytes, still to be stamped, with the memory newly taken for them.
+    fn store(self, chunk: &mut Chunk, is_first: bool) -> (BytesMut, usize) {
+        let given = match self {
+            Incoming::Given(bytes) if bytes.len() >= GIVEN_BYTES_MIN => std::mem::take(bytes),
+            lent_or_small => return chunk.push(lent_or_small.bytes(), is_first),
+        };
+        match given.try_into_mut() {
+            Ok(own) => {
+                let taken_bytes = own.capacity();
+                (own, taken_bytes)
+            }
+            Err(shared) => chunk.push(&shared, is_first),
+        }
     }
 }
 
@@ -154,15 +194,15 @@ impl OpenBlock {
         }
     }
 
-    /// Copies a batch to the end, lets `stamp` change the copy, and returns the stored header and
-    /// the memory newly taken.
+    /// Takes a batch in at the end, lets `stamp` change what is stored, and returns the stored
+    /// header and the memory newly taken.
     pub fn push(
         &mut self,
         chunk: &mut Chunk,
-        batch: &[u8],
+        batch: Incoming<'_>,
         stamp: impl FnOnce(&mut [u8]),
     ) -> (BatchHeader, usize) {
-        let (mut stored, taken_bytes) = chunk.push(batch, self.run.is_empty());
+        let (mut stored, taken_bytes) = batch.store(chunk, self.run.is_empty());
         stamp(&mut stored);
         let header = BatchHeader::parse(&stored).expect("a batch is validated before it is stored");
         assert_eq!(header.base, self.next, "a block's batches are contiguous");

@@ -3,7 +3,7 @@
 use super::{Cleaning, SegmentSlot, Segments, read::Place};
 use crate::{
     batch::{BatchHeader, batches},
-    block::open::{Chunk, OpenBlock},
+    block::open::{Chunk, Incoming, OpenBlock},
     disk::Disk,
     epoch::EpochTable,
     hash::ChainHash,
@@ -201,7 +201,10 @@ impl<D: Disk> Log<D> {
             if self.open.is_empty() {
                 self.needs.push_back(file);
             }
-            charged_bytes += self.open.push(&mut self.chunk, batch, |_| {}).1;
+            charged_bytes += self
+                .open
+                .push(&mut self.chunk, Incoming::Lent(batch), |_| {})
+                .1;
         }
         self.end = (self.open.next, self.open.chain_after);
         self.journaled = self.appended;
@@ -247,15 +250,16 @@ impl<D: Disk> Log<D> {
         row
     }
 
-    /// Copies a batch to the end of the log; returns its stored header and the memory taken.
+    /// Takes a batch in at the end of the log; returns its stored header and the memory taken.
     pub(crate) fn push(
         &mut self,
-        batch: &[u8],
+        batch: Incoming<'_>,
         full: usize,
         stamp: impl FnOnce(&mut [u8]),
     ) -> (BatchHeader, usize) {
         let segment = self.appended;
-        let is_full = |fresh: &Fresh| fresh.block.len() + batch.len() > full;
+        let batch_bytes = batch.bytes().len();
+        let is_full = |fresh: &Fresh| fresh.block.len() + batch_bytes > full;
         let fits = |fresh: &&Fresh| fresh.segment_base == segment.base && !is_full(fresh);
         if self.fresh.back().filter(fits).is_none() {
             self.fresh.push_back(Fresh {
@@ -268,9 +272,9 @@ impl<D: Disk> Log<D> {
         let fresh = self.fresh.back_mut().expect("pushed above");
         let (header, taken_bytes) = fresh.block.push(&mut self.chunk, batch, stamp);
         self.end = (fresh.block.next, fresh.block.chain_after);
-        self.fresh_bytes += batch.len();
+        self.fresh_bytes += batch_bytes;
         self.appended
-            .count(batch.len() as u64, header.max_timestamp);
+            .count(batch_bytes as u64, header.max_timestamp);
         fresh.first_timestamp = self.appended.first_timestamp;
         (header, taken_bytes)
     }

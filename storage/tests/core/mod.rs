@@ -263,7 +263,7 @@ impl Node {
 
     pub fn append(&self, tp: TopicPartition, sent: Sent) -> Appended {
         self.store(tp)
-            .append(tp, &encode(&sent), stamp(self.epoch))
+            .append_given(tp, &mut encode(&sent), stamp(self.epoch))
             .unwrap()
     }
 

@@ -108,6 +108,7 @@ pub fn check(
             target,
             max_timestamp: rewrites.then_some(valid.max_timestamp),
             batch,
+            owns_frame: false,
         },
     })
 }
