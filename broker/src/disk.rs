@@ -31,6 +31,10 @@ impl Disk for ReactorDisk {
         registered_buffer(len).unwrap_or_else(|| dma_buffer(len))
     }
 
+    fn lasting_buffer(&self, len: usize) -> DmaBuf {
+        dma_buffer(len)
+    }
+
     async fn open(&self, path: &Path, mode: OpenMode) -> io::Result<File> {
         let options = match mode {
             OpenMode::Read => FileOptions {

@@ -61,6 +61,12 @@ pub trait Disk: Clone + 'static {
     /// out without filling all of it.
     fn buffer(&self, len: usize) -> Self::Buf;
 
+    /// The same for one that will be kept after its transfer, as a cache does: not out of the few
+    /// that are made for transfers.
+    fn lasting_buffer(&self, len: usize) -> Self::Buf {
+        self.buffer(len)
+    }
+
     /// Opens or creates a file. `Create` does not make the directory entry durable: see
     /// [`Disk::sync_dir`].
     fn open(&self, path: &Path, mode: OpenMode) -> impl Future<Output = io::Result<Self::File>>;

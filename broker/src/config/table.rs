@@ -102,7 +102,7 @@ const STORAGE: &[Setting] = &[
         .means("Journal of each shard; bounds the time of a recovery."),
     Setting::int("journal.file.bytes", 32 * MIB, MIB, GIB, Bytes)
         .means("Size of each journal file; at most a quarter of the journal."),
-    Setting::int("direct.write.bytes", 256 * KIB, 64 * KIB, 32 * MIB, Bytes)
+    Setting::int("direct.write.bytes", 128 * KIB, 64 * KIB, 32 * MIB, Bytes)
         .means("A partition with this much waiting writes to its segment, past the journal."),
     Setting::int("segment.open.files.max", 8000, 64, 1_000_000, NoUnit).means(
         "Segment files kept open, over all shards; others are opened when they are read. Never \

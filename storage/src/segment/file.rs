@@ -487,7 +487,7 @@ impl<D: Disk> SegmentFile<D> {
     /// Reads a block's bytes, unverified: for callers that count the memory of what they hold and
     /// wrap the buffer before [`SegmentFile::verify`].
     pub async fn read_raw(&self, entry: BlockEntry) -> Result<D::Buf, SegmentError> {
-        let buf = self.disk.buffer(entry.len as usize);
+        let buf = self.disk.lasting_buffer(entry.len as usize);
         let (read, buf) = self.disk.read(&self.file, entry.position.0, buf).await;
         read.map_err(at(&self.path, entry.position))?;
         Ok(buf)
