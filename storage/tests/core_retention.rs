@@ -93,6 +93,8 @@ fn the_oldest_kafka_segments_go_by_size_and_files_with_them() {
     let node = Node::start(Simulation::new(1), &start(1));
     fill(&node, tp(0), 40);
     assert_eq!(node.store(tp(0)).log_bytes(tp(0)), 200_000);
+    // What is still being sealed has no file yet.
+    node.run_for(1000);
     let before = files(&node.sim.disk(), tp(0));
     let retired = node.store(tp(0)).retain(tp(0), by_size(60_000));
     let (segments, bytes) = (7, 140_000);
