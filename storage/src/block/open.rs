@@ -1,8 +1,8 @@
 //! A block while it grows in memory: a partition's newest batches in chained chunks, with the
 //! index and the chain they will be sealed with.
 //!
-//! Small batches are copied once, into a chunk that only this partition fills; a large one that came
-//! in memory of its own stays there. [`Run`] hands parts of it out as `Bytes` that share that
+//! Small batches are copied once, into a chunk that only this partition fills; a large one that
+//! came in memory of its own stays there. [`Run`] hands parts of it out as `Bytes` that share that
 //! memory: a fetch costs no copy, and no `unsafe`.
 
 use super::{BlockMeta, IndexEntry, ProducerFlags, block_len};

@@ -14,8 +14,8 @@ use crate::{
     sabotage::{self, Sabotage},
 };
 
-/// Zeros are written in pieces of this size, one after the other: a shard's flush never queues behind
-/// more than one of them. 512 KiB take a disk 300 us, this 80; nobody waits for the zeros.
+/// Zeros are written in pieces of this size, one after the other: a shard's flush never queues
+/// behind more than one of them. 512 KiB take a disk 300 us, this 80; nobody waits for the zeros.
 const FILL_BYTES: usize = 128 << 10;
 
 /// What a new file's blocks hold.
