@@ -100,8 +100,7 @@ def first_record_after(broker: Elsewhere, begun: float, partitions: int = PARTIT
         "reconnect.backoff.ms": 5, "reconnect.backoff.max.ms": 20, "enable.auto.commit": False})
     partition = confluent_kafka.TopicPartition(TOPIC, partitions - 1)
     try:
-        _low, end = consumer.get_watermark_offsets(partition, timeout=PATIENCE_S)
-        partition.offset = end - 1
+        partition.offset = end_of(consumer, partition, begun) - 1
         consumer.assign([partition])
         while time.monotonic() < begun + PATIENCE_S:
             message = consumer.poll(0.1)
@@ -110,6 +109,17 @@ def first_record_after(broker: Elsewhere, begun: float, partitions: int = PARTIT
         raise TimeoutError(f"no record within {PATIENCE_S} s of the start")
     finally:
         consumer.close()
+
+
+def end_of(consumer, partition, begun: float) -> int:
+    """A broker that is up may not lead yet: Kafka answers so for a while."""
+    while True:
+        try:
+            return consumer.get_watermark_offsets(partition, timeout=PATIENCE_S)[1]
+        except confluent_kafka.KafkaException:
+            if time.monotonic() > begun + PATIENCE_S:
+                raise
+            time.sleep(0.01)
 
 
 def measure(broker, sizes: list[int]) -> list[tuple[int, float, float]]:
