@@ -89,7 +89,10 @@ impl Handshake<'_> {
     ) -> Result<(), ClientError> {
         let answer = self.call(versions, &sasl.handshake()).await?;
         let offered: Vec<&str> = answer.mechanisms.iter().map(|name| name.as_str()).collect();
-        let offered = format!("the broker offers {}", offered.join(", "));
+        let offered = match offered.is_empty() {
+            true => "the broker wants no SASL on this listener".to_owned(),
+            false => format!("the broker offers {}", offered.join(", ")),
+        };
         check(answer.error_code, Some(&offered))?;
         let mut exchange = sasl.exchange()?;
         while let Some(token) = exchange.next()? {
