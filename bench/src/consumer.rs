@@ -318,8 +318,11 @@ impl AtWork<'_> {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
                 Err(ConsumeError::Client(error)) if error.is_retriable() => {
-                    let text = format!("group {group}: {error}: joined again");
-                    self.reader.tally.borrow_mut().errors.add(text, 1);
+                    // Before, a coordinator may just be starting: no harm is done.
+                    if self.reader.has_begun() {
+                        let text = format!("group {group}: {error}: joined again");
+                        self.reader.tally.borrow_mut().errors.add(text, 1);
+                    }
                     sleep(PAUSE).await;
                 }
                 Err(error) => return Err(error),

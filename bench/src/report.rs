@@ -10,7 +10,7 @@ use std::fmt::{self, Write};
 use self::number::{bytes, per_second, time, whole};
 use crate::histogram::Summary;
 use crate::process::Usage;
-use crate::run::{ConsumeOutcome, Outcome, ProduceOutcome};
+use crate::run::{ChurnOutcome, ConsumeOutcome, Outcome, ProduceOutcome};
 use crate::scenario::Scenario;
 
 /// Bytes in the GB of "CPU seconds per GB".
@@ -47,6 +47,9 @@ fn write(out: &mut String, outcome: &Outcome) -> fmt::Result {
     if let Some(consumed) = &outcome.consumed {
         write_consumed(out, consumed, *seconds)?;
     }
+    if let Some(churn) = &outcome.churn {
+        write_churn(out, churn)?;
+    }
     if let Some(usage) = &outcome.broker_usage {
         write_usage(out, "broker", usage, outcome)?;
     }
@@ -57,7 +60,6 @@ fn write(out: &mut String, outcome: &Outcome) -> fmt::Result {
 pub fn describe(scenario: &Scenario) -> String {
     let Scenario {
         producers,
-        consumers,
         partitions,
         in_flight,
         ..
@@ -80,19 +82,44 @@ pub fn describe(scenario: &Scenario) -> String {
             Some(rate) => format!("{}/s, open loop", whole(rate.get())),
             None => "as fast as answers come".to_owned(),
         };
+        let record = &scenario.record_bytes;
+        let batch = match scenario.linger {
+            Some(linger) => format!(
+                "{record} B a record, batches of {} B or {linger:?}",
+                scenario.batch_bytes
+            ),
+            None => format!("{} x {record} B a batch", scenario.batch_records),
+        };
         text += &format!(
-            "; {producers} producers x {in_flight} in flight, {} x {} B a batch, acks={acks}\
-             {idempotent}, {rate}",
-            scenario.batch_records, scenario.record_bytes
+            "; {producers} producers x {in_flight} in flight, {batch}, acks={acks}{idempotent}, \
+             {rate}"
         );
     }
-    if *consumers > 0 {
-        let repeat = if scenario.repeat {
-            ", over and over"
-        } else {
-            ""
-        };
-        text += &format!("; {consumers} consumers{repeat}");
+    text + &describe_readers(scenario)
+}
+
+fn describe_readers(scenario: &Scenario) -> String {
+    let mut text = String::new();
+    match (scenario.groups, scenario.consumers) {
+        (_, 0) => {}
+        (0, consumers) => {
+            let repeat = if scenario.repeat {
+                ", over and over"
+            } else {
+                ""
+            };
+            text += &format!("; {consumers} consumers{repeat}");
+        }
+        (groups, members) => text += &format!("; {groups} groups of {members} members"),
+    }
+    if scenario.backfill > 0 {
+        text += &format!("; {} read the backlog", scenario.backfill);
+    }
+    if let Some(rate) = scenario.churn_connections {
+        text += &format!("; {rate} connections/s come and go");
+    }
+    if let Some(rate) = scenario.churn_topics {
+        text += &format!("; {rate} topics/s come and go");
     }
     text
 }
@@ -132,6 +159,27 @@ fn write_consumed(out: &mut String, consumed: &ConsumeOutcome, seconds: f64) -> 
         write_head(out)?;
         write_summary(out, "end to end", &consumed.end_to_end)?;
     }
+    if consumed.backfilled_records > 0 {
+        let (records, volume) = (
+            consumed.backfilled_records as f64 / seconds,
+            consumed.backfilled_bytes as f64 / seconds,
+        );
+        writeln!(
+            out,
+            "backfilled {}, {}/s",
+            per_second(records, "records"),
+            bytes(volume)
+        )?;
+    }
+    if consumed.rebalances > 0 {
+        writeln!(
+            out,
+            "groups     {} assignments, {} commits, {} records given again",
+            whole(consumed.rebalances),
+            whole(consumed.commits),
+            whole(consumed.verification.redelivered)
+        )?;
+    }
     let found = &consumed.verification;
     let verdict = if found.is_clean() {
         "nothing lost, doubled, reordered or changed"
@@ -143,6 +191,25 @@ fn write_consumed(out: &mut String, consumed: &ConsumeOutcome, seconds: f64) -> 
         "verified   {} records: {verdict}",
         whole(found.records)
     )
+}
+
+fn write_churn(out: &mut String, churn: &ChurnOutcome) -> fmt::Result {
+    writeln!(out, "\ncome and go")?;
+    write_head(out)?;
+    let kinds = [
+        ("connections", &churn.connections),
+        ("topics", &churn.topics),
+    ];
+    for (name, summary) in kinds {
+        if let Some(summary) = summary {
+            write_summary(out, name, summary)?;
+            writeln!(out, "{:12} {} of them", "", whole(summary.count))?;
+        }
+    }
+    for (text, times) in &churn.errors {
+        writeln!(out, "! {times} x {text}")?;
+    }
+    Ok(())
 }
 
 fn write_head(out: &mut String) -> fmt::Result {

@@ -15,7 +15,7 @@ use serde::Serialize;
 use spate_net::client::Security;
 use spate_net::reactor::{Reactor, ReactorConfig, ReactorError};
 
-use self::churn::ChurnOutcome;
+pub use self::churn::ChurnOutcome;
 use self::drive::{Plan, Results, Shared, drive};
 use crate::connection::{Access, ClientError, Connection, Endpoint};
 use crate::consumer::{ConsumerPlan, Group, Progress, Role};
@@ -32,6 +32,9 @@ use crate::verify::{Findings, StreamId, Verifier};
 
 /// From the last connection to the first record: every thread is waiting by then.
 const LEAD_IN: Duration = Duration::from_millis(50);
+/// The same with groups: their members have their partitions by then. Brokers wait 3 s for more
+/// members by default (`group.initial.rebalance.delay.ms`).
+const GROUPS_LEAD_IN: Duration = Duration::from_secs(5);
 
 /// How a backlog is put into a topic: as fast as most disks take it, in large batches.
 const FILL_BYTES_PER_S: u64 = 200 << 20;
@@ -537,7 +540,11 @@ fn conduct(
 
 /// When the first record is due: as told, or as soon as all threads can know.
 fn start(scenario: &Scenario, clock: Clock, warnings: &mut Vec<String>) -> Moment {
-    let soon = clock.now().after(LEAD_IN);
+    let lead_in = match scenario.groups {
+        0 => LEAD_IN,
+        _ => GROUPS_LEAD_IN,
+    };
+    let soon = clock.now().after(lead_in);
     let Some(at) = scenario.start_at else {
         return soon;
     };

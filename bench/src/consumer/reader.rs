@@ -93,6 +93,11 @@ impl Reader<'_> {
             .collect()
     }
 
+    /// Whether records are due yet.
+    pub(super) fn has_begun(&self) -> bool {
+        self.clock.now() >= self.phases.start
+    }
+
     /// Whether nothing more will be produced.
     pub(super) fn is_over(&self) -> bool {
         self.progress.all_done() && self.clock.now() >= self.phases.measure_until
