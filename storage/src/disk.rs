@@ -114,16 +114,7 @@ pub trait Disk: Clone + 'static {
         files: &[PathBuf],
         dirs: &[PathBuf],
     ) -> impl Future<Output = io::Result<()>> {
-        async move {
-            for path in files {
-                let file = self.open(path, OpenMode::Write).await?;
-                self.sync(&file).await?;
-            }
-            for dir in dirs {
-                self.sync_dir(dir).await?;
-            }
-            Ok(())
-        }
+        sync_each(self, files, dirs)
     }
 
     /// Paths of the directory's entries, in no order; a missing directory is empty.
@@ -141,6 +132,18 @@ pub trait Disk: Clone + 'static {
         let _ = dir;
         async { Ok(None) }
     }
+}
+
+/// [`Disk::sync_all`] where there is no cheaper way: one after the other.
+async fn sync_each<D: Disk>(disk: &D, files: &[PathBuf], dirs: &[PathBuf]) -> io::Result<()> {
+    for path in files {
+        let file = disk.open(path, OpenMode::Write).await?;
+        disk.sync(&file).await?;
+    }
+    for dir in dirs {
+        disk.sync_dir(dir).await?;
+    }
+    Ok(())
 }
 
 /// Time as storage sees it; injected so that a simulation owns it.

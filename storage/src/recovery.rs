@@ -141,6 +141,7 @@ async fn commit<D: Disk>(
     if sabotage::is(Sabotage::OldSetGoesEarly) {
         sweep::remove_other_sets(disk, data, set).await?;
     }
+    fresh.keep();
     node.commit(disk, set).await?;
     Ok((set, shards))
 }

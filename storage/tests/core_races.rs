@@ -316,6 +316,42 @@ fn starts_that_fail_leave_no_more_than_one_set() {
     told.check(&Node::start(sim, &start(2)));
 }
 
+/// Each start that failed behind the flush of its new segment files left them, under names of their
+/// own, on the disk that was too full for its journals.
+#[test]
+fn starts_that_fail_leave_no_segment_files() {
+    let node = Node::start(Simulation::new(1), &start(2));
+    let mut told = Told::default();
+    let what = sent(3000, 1);
+    told.note(tp(0), node.append_durably(tp(0), what).base_offset, &what);
+    let sim = node.crash(Crash::Power);
+    let mut how = start(2);
+    // What the journal holds is more than this has room for: it is sealed.
+    how.config.open_block_budget_bytes = 2000;
+    let segments = |sim: &Simulation| {
+        let files = sim.disk().files().into_iter();
+        files
+            .filter(|(path, _)| path.starts_with("/data/topics"))
+            .count()
+    };
+    for _ in 0..3 {
+        let fault = Fault::once(Operation::Open, "/shards-", ENOSPC);
+        sim.disk().inject(fault);
+        let failed = sim.block_on(recover_on(sim.disk(), sim.clock(), how.clone()));
+        assert!(failed.is_err());
+        assert_eq!(segments(&sim), 0);
+    }
+    // One that cannot tell whether `node` names them leaves them.
+    let fault = Fault::once(Operation::Write, "/node", EIO);
+    sim.disk().inject(fault);
+    let failed = sim.block_on(recover_on(sim.disk(), sim.clock(), how.clone()));
+    assert!(failed.is_err());
+    assert_eq!(segments(&sim), 1);
+    let node = Node::start(sim, &how);
+    assert_eq!(node.report.sealed_partitions, 1);
+    told.check(&node);
+}
+
 /// Producers that waited for memory were not told when a deleted topic gave it back.
 #[test]
 fn deleting_a_topic_tells_those_who_wait_for_memory() {

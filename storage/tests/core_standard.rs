@@ -9,7 +9,7 @@ use futures_util::{FutureExt, future::LocalBoxFuture};
 use spate_storage::{
     batch::batches,
     commit::Fence,
-    disk::{Clock, standard::StandardDisk},
+    disk::{Clock, Disk, OpenMode, PAGE, standard::StandardDisk},
     hash::{Incarnation, Incarnations},
     housekeeper::Keeper,
     node::{ClusterId, JournalSet, NodeFile, NodeId, NodeState},
@@ -19,6 +19,7 @@ use spate_storage::{
 };
 use std::{
     future::{Future, pending},
+    io,
     path::Path,
     pin::pin,
     rc::Rc,
@@ -203,4 +204,21 @@ fn cost_of_small_appends() {
         );
     }
     println!("{:?}", shard.store.counters());
+}
+
+/// S11: `syncfs` promises nothing of every file system. Where it is not known to reach the disk,
+/// each file is flushed, and so looked for.
+#[test]
+fn files_are_flushed_one_by_one_where_the_whole_file_system_may_not_be() {
+    let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+    let (disk, below) = (StandardDisk::new(), dir.path().join("a/b"));
+    finish(disk.make_dir(&below)).unwrap();
+    let files = ["one", "other"].map(|name| below.join(name));
+    let mode = OpenMode::Create { len: PAGE as u64 };
+    finish(disk.open(&files[1], mode)).unwrap();
+    let dirs = [dir.path().to_owned(), below.clone()];
+    let flushed = finish(disk.sync_all(&files, &dirs));
+    assert_eq!(flushed.unwrap_err().kind(), io::ErrorKind::NotFound);
+    finish(disk.open(&files[0], mode)).unwrap();
+    finish(disk.sync_all(&files, &dirs)).unwrap();
 }

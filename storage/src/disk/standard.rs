@@ -19,7 +19,7 @@ use rustix::{
     io::{Errno, ReadWriteFlags},
 };
 
-use super::{Clock, Disk, Flush, OpenMode, PAGE, aligned::AlignedBuf};
+use super::{Clock, Disk, Flush, OpenMode, PAGE, aligned::AlignedBuf, sync_each};
 use crate::space::FileSystem;
 
 /// A handle to the machine's file systems.
@@ -170,6 +170,19 @@ pub(crate) fn list_now(dir: &Path) -> io::Result<Vec<PathBuf>> {
     }
 }
 
+/// File systems whose `syncfs` reaches the disk as an `fsync` of every file does, by the magic
+/// numbers of statfs(2). Others promise less: FUSE and 9p hand the pages to their server and ask it
+/// for no flush.
+const FLUSHED_WHOLE: [u64; 3] = [EXT4_MAGIC, XFS_MAGIC, BTRFS_MAGIC];
+const EXT4_MAGIC: u64 = 0xEF53;
+const XFS_MAGIC: u64 = 0x5846_5342;
+const BTRFS_MAGIC: u64 = 0x9123_683E;
+
+fn is_flushed_whole(dir: &fs::File) -> io::Result<bool> {
+    let magic = rustix::fs::fstatfs(dir)?.f_type as u64;
+    Ok(FLUSHED_WHOLE.contains(&magic))
+}
+
 /// What the file system of `dir` has. It blocks only where the file system itself hangs.
 pub fn space_now(dir: &Path) -> io::Result<FileSystem> {
     let found = rustix::fs::statvfs(dir)?;
@@ -231,12 +244,17 @@ impl Disk for StandardDisk {
         fs::create_dir_all(dir)
     }
 
-    /// One flush of the file system instead of one for each of ten thousand files. It writes what
-    /// other programs have left there too, which a start may wait for.
+    /// One flush of the file system instead of one for each of ten thousand files, where that is
+    /// known to do. It writes what other programs have left there too, which a start may wait for.
     async fn sync_all(&self, files: &[PathBuf], dirs: &[PathBuf]) -> io::Result<()> {
-        if let Some(dir) = dirs.first() {
-            rustix::fs::syncfs(fs::File::open(dir)?)?;
+        let Some(dir) = dirs.first() else {
+            return sync_each(self, files, dirs).await;
+        };
+        let dir = fs::File::open(dir)?;
+        if !is_flushed_whole(&dir)? {
+            return sync_each(self, files, dirs).await;
         }
+        rustix::fs::syncfs(&dir)?;
         // A file system that had no metadata left to write may not have flushed the disk's own
         // cache, which holds what went past the page cache.
         if let Some(last) = files.last() {

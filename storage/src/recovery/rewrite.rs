@@ -197,6 +197,11 @@ impl<'a, D: Disk> Fresh<'a, D> {
         Ok(shards)
     }
 
+    /// The set is about to be named: from now on its segment files are not removed.
+    pub(super) fn keep(&mut self) {
+        self.sealer.keep();
+    }
+
     /// Removes segment files that a start which fails has made.
     pub(super) async fn discard(self) {
         self.sealer.discard().await;

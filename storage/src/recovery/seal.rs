@@ -28,7 +28,7 @@ use std::{
 pub(super) struct Sealer<'a, D: Disk> {
     disk: &'a D,
     options: &'a RecoverOptions,
-    /// Made and not flushed yet, and the directories that have them.
+    /// Made, and named by nobody yet, and the directories that have them.
     files: Vec<PathBuf>,
     dirs: BTreeSet<PathBuf>,
 }
@@ -87,8 +87,9 @@ impl<'a, D: Disk> Sealer<'a, D> {
         if self.dirs.insert(dir.clone()) {
             self.disk.make_dir(&dir).await.map_err(io_at(&dir))?;
             let topic = topic_dir(data, tp.topic);
-            let parents = [topic.parent().map(Path::to_owned), Some(topic.clone())];
-            self.dirs.extend(parents.into_iter().flatten());
+            // Up to the data directory: `topics` may be new too.
+            let parents = topic.ancestors().take_while(|dir| dir.starts_with(data));
+            self.dirs.extend(parents.map(Path::to_owned));
         }
         Ok(dir)
     }
@@ -144,13 +145,18 @@ impl<'a, D: Disk> Sealer<'a, D> {
 
     /// Makes everything durable, with its names.
     pub(super) async fn flush(&mut self) -> Result<(), RecoverError> {
-        let files = std::mem::take(&mut self.files);
-        let dirs: Vec<PathBuf> = std::mem::take(&mut self.dirs).into_iter().collect();
         if sabotage::is(Sabotage::StartSealsUnflushed) {
             return Ok(());
         }
+        let dirs: Vec<PathBuf> = self.dirs.iter().cloned().collect();
         let at = dirs.first().cloned().unwrap_or_default();
-        self.disk.sync_all(&files, &dirs).await.map_err(io_at(&at))
+        let flushed = self.disk.sync_all(&self.files, &dirs).await;
+        flushed.map_err(io_at(&at))
+    }
+
+    /// What was made stays from now on, whatever becomes of the start: `node` may name it.
+    pub(super) fn keep(&mut self) {
+        self.files.clear();
     }
 
     /// Removes what was made, for a start that fails: else starts that fail for want of space would

@@ -203,7 +203,8 @@ impl Clients {
 
     /// One append, and a task that waits for its promise. Refusals that say "later" are no answer.
     fn send(&self, node: &Machine, tp: TopicPartition, batch: Batch) -> Option<Rc<Cell<bool>>> {
-        let appended = node.store(tp).append(tp, &batch.encode(), self.stamp());
+        let mut bytes = batch.encode();
+        let appended = node.store(tp).append_given(tp, &mut bytes, self.stamp());
         let appended = match appended {
             Ok(appended) => appended,
             Err(
