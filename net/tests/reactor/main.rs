@@ -4,6 +4,7 @@
 mod both;
 mod fallbacks;
 mod files;
+mod frames;
 mod lifecycle;
 mod tcp;
 mod timers;
