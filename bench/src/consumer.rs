@@ -127,7 +127,8 @@ impl Consumer {
             .map(|index| Position::new(*index, 0))
             .collect();
         if let Role::Tail { from_end: true } = plan.role {
-            let ends = topic::ends(&mut connection, topic, &plan.partitions).await?;
+            let ends =
+                topic::offsets(&mut connection, topic, &plan.partitions, topic::LATEST).await?;
             let ends = ends.unwrap_or_default().into_iter();
             positions = ends.map(|(index, end)| Position::new(index, end)).collect();
         }
@@ -175,8 +176,8 @@ impl Consumer {
         };
         let reader = Reader {
             topic: topic::text(topic),
-            fetch_bytes: scenario.fetch_bytes,
-            partition_bytes: scenario.fetch_partition_bytes,
+            fetch_bytes: paced(scenario.fetch_bytes, rate),
+            partition_bytes: paced(scenario.fetch_partition_bytes, rate),
             is_backfill: matches!(plan.role, Role::Backfill(_)),
             request_timeout: scenario.request_timeout,
             repeats,
@@ -227,6 +228,13 @@ impl Consumer {
             });
         }
     }
+}
+
+/// What a fetch of a paced consumer may bring: a tenth of a second's bytes, or it would come in
+/// jumps and wait beyond the end of the run.
+fn paced(fetch_bytes: i32, rate: Option<NonZeroU64>) -> i32 {
+    let tenth = rate.map(|rate| i32::try_from(rate.get() / 10).unwrap_or(i32::MAX));
+    tenth.map_or(fetch_bytes, |tenth| fetch_bytes.min(tenth.max(1)))
 }
 
 /// A consumer at work.

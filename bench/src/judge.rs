@@ -112,7 +112,7 @@ pub fn verify(options: &VerifyOptions) -> Result<Verified, VerifyError> {
     let mut notes = notes_of(&outcome);
     notes.extend(notes_of(&read));
     let reads: Vec<&Read> = live.reads.iter().chain(&after.reads).collect();
-    let verdict = Verdict::of(&live.batches, &reads);
+    let verdict = Verdict::of(&live.batches, &reads, after.starts);
     if !options.keep_topic
         && verdict.is_clean()
         && let Err(error) = delete_topic(&target, &topic)

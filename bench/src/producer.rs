@@ -6,6 +6,7 @@
 //! then, with the sequence numbers they had. Their latency goes on counting.
 
 mod draft;
+mod lane;
 mod maker;
 mod recovery;
 
@@ -22,15 +23,16 @@ use spate_net::kafka::record_batch::BatchBuilder;
 use spate_net::reactor::{Notify, Task, timeout};
 
 use self::draft::{Draft, Drafts, Planned};
+use self::lane::Lane;
 use self::maker::{Builder, Frame, Maker, Wanted};
 use crate::answer::{Answer, AnswerLayout};
 use crate::connection::{Access, ClientError, Connection, Endpoint};
 use crate::payload::{Chooser, Content};
 use crate::scenario::{Acks, PartitionChoice, Scenario};
 use crate::schedule::{Arrivals, Clock, Moment, Pace, Phases};
-use crate::tally::{Batch, Fate, Produced};
+use crate::tally::{Acknowledged, Batch, Fate, Produced};
 use crate::template::{ProduceTemplate, Shape, VERSION_MAX};
-use crate::topic;
+use crate::topic::{self, ProducerIdentity};
 use crate::verify::StreamId;
 
 /// Requests that go out with one send: as many pieces as the kernel takes at once by far, and the
@@ -61,14 +63,8 @@ struct Pending {
     bytes: u64,
     sent: Moment,
     frame: Frame,
-}
-
-/// The stream's records in one partition.
-struct Lane {
-    partition: i32,
-    link: usize,
-    next_sequence: u64,
-    acknowledged: u64,
+    /// It was sent, and nobody said what became of it.
+    is_unknown: bool,
 }
 
 /// A connection to a leader.
@@ -87,6 +83,8 @@ struct State {
     links: Vec<Link>,
     receivers: Vec<Task<()>>,
     lanes: Vec<Lane>,
+    /// Some lane's epoch has a gap.
+    has_broken: bool,
     /// Requests to be sent again, before any new one.
     again: VecDeque<Pending>,
     /// Requests that were answered: their memory is used again.
@@ -109,6 +107,7 @@ pub struct Producer {
     content: Rc<Content>,
     index: u64,
     name: StreamId,
+    identity: Option<ProducerIdentity>,
     partitions: Vec<i32>,
 }
 
@@ -137,7 +136,6 @@ impl Producer {
                 batch_records: scenario.batch_records,
                 headers: scenario.headers.clone(),
                 stream: plan.stream,
-                identity,
             });
             Maker::Stamped(template.map_err(|source| connection.wire(source))?)
         } else {
@@ -149,7 +147,6 @@ impl Producer {
                 version,
                 acks,
                 stream: plan.stream,
-                identity,
                 value: Vec::new(),
             }))
         };
@@ -166,6 +163,7 @@ impl Producer {
             content: Rc::clone(content),
             index: plan.index,
             name: plan.stream,
+            identity,
             partitions,
         })
     }
@@ -214,8 +212,9 @@ impl Producer {
                 lanes: self
                     .partitions
                     .iter()
-                    .map(|index| Lane::new(*index))
+                    .map(|index| Lane::new(*index, self.identity))
                     .collect(),
+                has_broken: false,
                 again: VecDeque::new(),
                 spare: Vec::with_capacity(scenario.in_flight),
                 trouble: None,
@@ -253,17 +252,6 @@ pub struct Setting<'a> {
     pub keeps_batches: bool,
 }
 
-impl Lane {
-    fn new(partition: i32) -> Lane {
-        Lane {
-            partition,
-            link: 0,
-            next_sequence: 0,
-            acknowledged: 0,
-        }
-    }
-}
-
 /// A producer at work.
 struct Run {
     access: Access,
@@ -289,6 +277,8 @@ enum Step {
     Send(usize, Channel, Vec<Bytes>),
     AwaitAnswers,
     AwaitDue(Moment),
+    /// A lane needs a new producer id.
+    Identify(usize),
     Done,
 }
 
@@ -330,6 +320,7 @@ impl Run {
                     let wait = Duration::from_nanos(due.nanos_since(self.clock.now()));
                     let _ = timeout(wait, self.changed.notified()).await;
                 }
+                Step::Identify(lane) => self.identify(lane).await,
                 Step::Done => return,
             }
         }
@@ -339,11 +330,16 @@ impl Run {
         let now = self.clock.now();
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
+        match self.mend_lanes(state) {
+            Ok(None) => {}
+            Ok(Some(lane)) => return Step::Identify(lane),
+            Err(error) => return fail(state, &error),
+        }
         state.drafts.gather(now, REQUESTS_PER_SEND);
         let (mut frames, mut chosen) = (Vec::new(), None);
         for _ in 0..REQUESTS_PER_SEND {
-            let again = state.again.front().map(|pending| pending.lane);
-            let Some(lane) = again.or_else(|| state.drafts.next_lane()) else {
+            let again = state.first_again();
+            let Some(lane) = again.map(|(_, lane)| lane).or_else(|| state.next_lane()) else {
                 break;
             };
             let link = state.lanes[lane].link;
@@ -352,7 +348,8 @@ impl Run {
                 break;
             }
             chosen = Some(link);
-            let pending = match state.again.pop_front() {
+            let again = again.and_then(|(index, _)| state.again.remove(index));
+            let pending = match again {
                 Some(pending) => Ok(pending),
                 None => match state.drafts.take() {
                     Some(draft) => self.prepare(state, draft),
@@ -364,10 +361,7 @@ impl Run {
                     pending.frame.pieces(&mut frames);
                     state.links[link].pending.push_back(pending);
                 }
-                Err(error) => {
-                    state.failure = Some(format!("a batch cannot be made: {error}"));
-                    return Step::Done;
-                }
+                Err(error) => return fail(state, &error),
             }
         }
         if let Some(link) = chosen {
@@ -392,6 +386,7 @@ impl Run {
             partition: lane.partition,
             sequence: lane.next_sequence,
             timestamp_ms: (self.clock.unix_ns(now) / 1_000_000) as i64,
+            producer: lane.stamp(draft.records.len()),
             records: &draft.records,
         };
         let frame = state.maker.make(self.clock, state.spare.pop(), &wanted)?;
@@ -409,6 +404,7 @@ impl Run {
             sent: now,
             frame,
             records: draft.records,
+            is_unknown: false,
         };
         lane.next_sequence += pending.records.len() as u64;
         state.correlation_id = state.correlation_id.wrapping_add(1);
@@ -428,7 +424,7 @@ impl Run {
         if link.pending.len() == self.in_flight {
             link.open_since = now;
         }
-        let pending = link
+        let mut pending = link
             .pending
             .pop_front()
             .ok_or("an answer that nobody waits for")?;
@@ -444,6 +440,11 @@ impl Run {
             ErrorCode::None | ErrorCode::DuplicateSequenceNumber => {
                 self.count(state, pending, &answer, now);
             }
+            // One before it in its partition was refused: it is to follow with a new epoch.
+            ErrorCode::OutOfOrderSequenceNumber if state.lanes[pending.lane].is_broken => {
+                pending.is_unknown = false;
+                state.again.push_back(pending);
+            }
             code if code.is_retriable()
                 || (behind && code == ErrorCode::OutOfOrderSequenceNumber) =>
             {
@@ -452,6 +453,9 @@ impl Run {
             }
             _ => {
                 let records = pending.records.len() as u64;
+                let lane = &mut state.lanes[pending.lane];
+                lane.refused(pending.sequence..pending.sequence + records);
+                state.has_broken |= lane.is_broken;
                 self.tally.borrow_mut().refused(describe(&answer), records);
                 self.keep(state, &pending, Fate::Refused);
                 state.drafts.recycle(pending.records);
@@ -481,7 +485,12 @@ impl Run {
         let records = pending.records.len() as u64;
         let base_offset = answer.base_offset;
         self.keep(state, &pending, Fate::Written { base_offset });
-        state.lanes[pending.lane].acknowledged += records;
+        let lane = &mut state.lanes[pending.lane];
+        lane.acknowledged = pending.sequence + records;
+        lane.last_offset = match base_offset {
+            0.. => base_offset + records as i64 - 1,
+            _ => -1,
+        };
         if let Frame::Whole(frame) = pending.frame {
             state.spare.push(frame);
         }
@@ -530,11 +539,15 @@ impl Run {
         if let Some(failure) = state.failure.take().or(state.trouble.take()) {
             tally.errors.add(failure, 1);
         }
-        let lanes = state.lanes.iter();
-        let name = self.name;
-        tally
-            .acknowledged
-            .extend(lanes.map(|lane| (lane.partition, name, lane.acknowledged)));
+        let stream = self.name;
+        let lanes = state.lanes.iter_mut();
+        tally.acknowledged.extend(lanes.map(|lane| Acknowledged {
+            partition: lane.partition,
+            stream,
+            end: lane.acknowledged,
+            last_offset: lane.last_offset,
+            refused: std::mem::take(&mut lane.refused),
+        }));
         let closed = state.drafts.is_closed_loop();
         let links = state
             .links
@@ -557,6 +570,11 @@ impl Run {
         });
         tally.batches.append(&mut state.batches);
     }
+}
+
+fn fail(state: &mut State, error: &std::io::Error) -> Step {
+    state.failure = Some(format!("a batch cannot be made: {error}"));
+    Step::Done
 }
 
 fn describe(answer: &Answer) -> String {

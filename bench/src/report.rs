@@ -181,6 +181,13 @@ fn write_consumed(out: &mut String, consumed: &ConsumeOutcome, seconds: f64) -> 
         )?;
     }
     let found = &consumed.verification;
+    if found.expired > 0 {
+        let expired = whole(found.expired);
+        writeln!(
+            out,
+            "expired    {expired} records, deleted before they were read"
+        )?;
+    }
     let verdict = if found.is_clean() {
         "nothing lost, doubled, reordered or changed"
     } else {

@@ -3,7 +3,9 @@
 
 mod churn;
 mod drive;
+mod verdict;
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::process;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -17,6 +19,7 @@ use spate_net::reactor::{Reactor, ReactorConfig, ReactorError};
 
 pub use self::churn::ChurnOutcome;
 use self::drive::{Plan, Results, Shared, drive};
+use self::verdict::verdict;
 use crate::connection::{Access, ClientError, Connection, Endpoint};
 use crate::consumer::{ConsumerPlan, Group, Progress, Role};
 use crate::histogram::Summary;
@@ -85,6 +88,8 @@ pub struct Evidence {
     pub batches: Vec<Batch>,
     /// What each consumer saw, in its order.
     pub reads: Vec<Read>,
+    /// The first offset of each partition that was still there at the end.
+    pub starts: BTreeMap<i32, i64>,
 }
 
 /// Why a run did not take place.
@@ -530,12 +535,28 @@ fn conduct(
             verifier: std::mem::take(&mut *verifier),
         });
     }
-    outcome.take_in(&produced, &consumed);
+    let consumes = scenario.consumers > 0 || scenario.backfill > 0;
+    let starts = match consumes {
+        true => starts(target, shared, &mut outcome.warnings),
+        false => BTreeMap::new(),
+    };
+    outcome.take_in(&produced, &consumed, &starts);
     if let Some(evidence) = evidence {
+        evidence.starts = starts;
         evidence.batches = produced.batches;
         evidence.reads = consumed.verified;
     }
     Ok(outcome)
+}
+
+/// Where the partitions begin by now: what was before need not have been read.
+fn starts(target: &Target, shared: &Shared, warnings: &mut Vec<String>) -> BTreeMap<i32, i64> {
+    let topic = &shared.topic;
+    let asked = admin(target, async |_| topic::starts(&shared.access, topic).await);
+    asked.unwrap_or_else(|error| {
+        warnings.push(format!("where the partitions begin is not known: {error}"));
+        BTreeMap::new()
+    })
 }
 
 /// When the first record is due: as told, or as soon as all threads can know.
@@ -596,13 +617,13 @@ fn measure(target: &Target, clock: Clock, phases: Phases) -> Result<Usages, RunE
 }
 
 impl Outcome {
-    fn take_in(&mut self, produced: &Produced, consumed: &Consumed) {
+    fn take_in(&mut self, produced: &Produced, consumed: &Consumed, starts: &BTreeMap<i32, i64>) {
         let scenario = &self.scenario;
         let producing = scenario.producers > 0;
         let consuming = scenario.consumers > 0 || scenario.backfill > 0;
         if consuming {
             self.warn_of(&consumed.errors, "fetching");
-            let verification = verdict(&consumed.verified, produced);
+            let verification = verdict(&consumed.verified, produced, starts);
             if !verification.is_clean() {
                 let text = format!("VERIFICATION FAILED: {verification:?}");
                 self.warnings.insert(0, text);
@@ -688,26 +709,4 @@ impl Outcome {
             ));
         }
     }
-}
-
-/// What all consumers found, held against what was acknowledged.
-fn verdict(reads: &[Read], produced: &Produced) -> Findings {
-    let mut findings = Findings::default();
-    for read in reads {
-        let mut found = read.verifier.findings().clone();
-        for (partition, stream, acknowledged) in &produced.acknowledged {
-            if read.partitions.contains(partition) {
-                found.lost += read.verifier.lacks(*partition, *stream, *acknowledged);
-            }
-        }
-        findings.merge(&found);
-    }
-    // A refused record leaves a gap in its stream that is nobody's fault, and one that was sent
-    // twice may come twice.
-    let consumers = reads.len() as u64;
-    findings.lost = findings.lost.saturating_sub(produced.refused * consumers);
-    let twice = produced.resent * consumers;
-    findings.duplicated = findings.duplicated.saturating_sub(twice);
-    findings.reordered = findings.reordered.saturating_sub(twice);
-    findings
 }

@@ -1,6 +1,7 @@
 //! What one driver thread has counted; merged over all threads at the end.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -85,10 +86,25 @@ pub struct Produced {
     pub resent: u64,
     /// Why, and what became of lost connections.
     pub errors: Errors,
-    /// The sequence number behind the last acknowledged record.
-    pub acknowledged: Vec<(i32, StreamId, u64)>,
+    /// What each stream got acknowledged.
+    pub acknowledged: Vec<Acknowledged>,
     /// What became of each batch, if that is kept.
     pub batches: Vec<Batch>,
+}
+
+/// What a stream got acknowledged in a partition.
+#[derive(Clone, Debug)]
+pub struct Acknowledged {
+    /// The partition.
+    pub partition: i32,
+    /// The stream.
+    pub stream: StreamId,
+    /// The sequence number behind the last acknowledged record.
+    pub end: u64,
+    /// The offset of that record; -1 if the broker did not say.
+    pub last_offset: i64,
+    /// The sequence numbers of refused records.
+    pub refused: Vec<Range<u64>>,
 }
 
 /// A batch, and what became of it.

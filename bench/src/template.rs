@@ -1,5 +1,5 @@
 //! A produce request that is encoded once and then only patched: correlation id, partition,
-//! timestamps, producer sequence, the records' stamps, and the checksum over them.
+//! timestamps, producer and sequence, the records' stamps, and the checksum over them.
 //!
 //! ```text
 //! size i32 | key i16 | version i16 | correlation i32 | ... | partition i32 | length | batch | tags
@@ -21,7 +21,6 @@ use spate_net::kafka::record_batch::{
 };
 
 use crate::connection::CLIENT_ID;
-use crate::topic::ProducerIdentity;
 use crate::verify::{STAMP_BYTES, Stamp, StreamId, filler_hash};
 
 /// The highest version that names topics by name: with ids the answers would be no shorter.
@@ -34,6 +33,8 @@ const CORRELATION_AT: usize = 8;
 /// Places in the batch's header.
 const BASE_TIMESTAMP_AT: usize = 27;
 const MAX_TIMESTAMP_AT: usize = 35;
+const PRODUCER_ID_AT: usize = 43;
+const PRODUCER_EPOCH_AT: usize = 51;
 const BASE_SEQUENCE_AT: usize = 53;
 
 /// What the requests of one connection have in common.
@@ -53,8 +54,6 @@ pub struct Shape {
     pub headers: Vec<(String, String)>,
     /// The connection, as records name it.
     pub stream: StreamId,
-    /// Its producer id, if it is idempotent.
-    pub identity: Option<ProducerIdentity>,
 }
 
 /// What differs from request to request.
@@ -67,6 +66,8 @@ pub struct Patch<F> {
     pub sequence: u64,
     /// The time in the batch's header.
     pub timestamp_ms: i64,
+    /// Who the broker takes it from, if that is idempotent.
+    pub producer: Option<ProducerStamp>,
     /// When each record, by its place in the batch, was meant to be sent.
     pub intended_unix_ns: F,
 }
@@ -158,10 +159,18 @@ impl ProduceTemplate {
         let batch = &mut frame[self.batch.clone()];
         put(batch, BASE_TIMESTAMP_AT, patch.timestamp_ms.to_be_bytes());
         put(batch, MAX_TIMESTAMP_AT, patch.timestamp_ms.to_be_bytes());
-        if self.shape.identity.is_some() {
-            // Kafka's sequence numbers wrap to 0 behind the largest.
-            let sequence = (patch.sequence & i32::MAX as u64) as i32;
-            put(batch, BASE_SEQUENCE_AT, sequence.to_be_bytes());
+        if let Some(producer) = patch.producer {
+            put(batch, PRODUCER_ID_AT, producer.producer_id.to_be_bytes());
+            put(
+                batch,
+                PRODUCER_EPOCH_AT,
+                producer.producer_epoch.to_be_bytes(),
+            );
+            put(
+                batch,
+                BASE_SEQUENCE_AT,
+                producer.base_sequence.to_be_bytes(),
+            );
         }
         store_crc(batch);
         frame.freeze()
@@ -189,14 +198,8 @@ fn batch(shape: &Shape) -> Bytes {
             ..NewRecord::default()
         });
     }
-    let stamp = shape.identity.map(|identity| ProducerStamp {
-        producer_id: identity.id,
-        producer_epoch: identity.epoch,
-        base_sequence: 0,
-        is_transactional: false,
-    });
     let batch = builder
-        .finish(stamp)
+        .finish(None)
         .expect("memory takes what is written to it");
     batch.expect("a batch has at least one record")
 }
@@ -232,7 +235,6 @@ mod tests {
     use spate_net::kafka::header::parse_request;
 
     fn shape(version: i16, record_bytes: usize, batch_records: u64) -> Shape {
-        let identity = Some(ProducerIdentity { id: 77, epoch: 2 });
         let (topic, stream) = ("bench-topic".to_owned(), StreamId(9));
         Shape {
             topic,
@@ -242,8 +244,16 @@ mod tests {
             batch_records,
             headers: vec![("trace".to_owned(), "on".to_owned())],
             stream,
-            identity,
         }
+    }
+
+    fn producer() -> Option<ProducerStamp> {
+        Some(ProducerStamp {
+            producer_id: 77,
+            producer_epoch: 2,
+            base_sequence: 300,
+            is_transactional: false,
+        })
     }
 
     /// Reads a stamped request as a broker and then a consumer would.
@@ -260,7 +270,7 @@ mod tests {
         let batch = partition.records.as_ref().unwrap();
         let header = spate_net::kafka::record_batch::BatchHeader::of(batch).unwrap();
         assert_eq!((header.producer_id(), header.producer_epoch()), (77, 2));
-        assert_eq!((header.base_sequence(), header.base_timestamp()), (500, 99));
+        assert_eq!((header.base_sequence(), header.base_timestamp()), (300, 99));
         let limits = DecompressionLimits::default();
         let records = Records::open(batch, &limits, &mut Scratch::new()).unwrap();
         let stamps = records
@@ -287,6 +297,7 @@ mod tests {
                     partition: 42,
                     sequence: 500,
                     timestamp_ms: 99,
+                    producer: producer(),
                     intended_unix_ns: |index| 7_000 + index,
                 };
                 let frame = template.stamp(None, &patch);
@@ -305,23 +316,5 @@ mod tests {
                 );
             }
         }
-    }
-
-    #[test]
-    fn sequence_numbers_wrap_as_kafkas_do() {
-        let template = ProduceTemplate::new(shape(9, 32, 1)).unwrap();
-        let sequence = i32::MAX as u64 + 1;
-        let frame = template.stamp(
-            None,
-            &Patch {
-                correlation_id: 1,
-                partition: 0,
-                sequence,
-                timestamp_ms: 0,
-                intended_unix_ns: |_| 0,
-            },
-        );
-        let batch = &frame[template.batch.clone()];
-        assert_eq!(batch[BASE_SEQUENCE_AT..][..4], [0; 4]);
     }
 }

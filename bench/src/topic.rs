@@ -1,5 +1,6 @@
 //! The topic of a run: created, waited for until every partition takes records, and deleted.
 
+use std::collections::BTreeMap;
 use std::net::ToSocketAddrs;
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,9 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 const REQUEST_TIMEOUT_MS: i32 = 30_000;
 
 /// ListOffsets' timestamp for the end of the log.
-const LATEST: i64 = -1;
+pub const LATEST: i64 = -1;
+/// And for its start.
+pub const EARLIEST: i64 = -2;
 
 /// A broker and the partitions that it leads.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -202,25 +205,35 @@ fn group_by_leader(metadata: &MetadataResponse) -> Option<Vec<Leader>> {
 async fn all_serve(leaders: &[Leader], access: &Access, topic: &str) -> Result<bool, ClientError> {
     for leader in leaders {
         let mut connection = Connection::open(&leader.endpoint, access).await?;
-        if ends(&mut connection, topic, &leader.partitions)
-            .await?
-            .is_none()
-        {
+        let ends = offsets(&mut connection, topic, &leader.partitions, LATEST);
+        if ends.await?.is_none() {
             return Ok(false);
         }
     }
     Ok(true)
 }
 
-/// The end offsets of partitions, by partition; none while one is not being served.
-pub async fn ends(
+/// The first offset of each partition that is still there; those that nobody serves are left out.
+pub async fn starts(access: &Access, topic: &str) -> Result<BTreeMap<i32, i64>, ClientError> {
+    let mut starts = BTreeMap::new();
+    for leader in find_leaders(access, topic).await? {
+        let mut connection = Connection::open(&leader.endpoint, access).await?;
+        let found = offsets(&mut connection, topic, &leader.partitions, EARLIEST).await?;
+        starts.extend(found.unwrap_or_default());
+    }
+    Ok(starts)
+}
+
+/// Offsets of partitions, by partition, for a timestamp; none while one is not being served.
+pub async fn offsets(
     connection: &mut Connection,
     topic: &str,
     partitions: &[i32],
+    timestamp: i64,
 ) -> Result<Option<Vec<(i32, i64)>>, ClientError> {
     let partitions = partitions.iter().map(|index| ListOffsetsPartition {
         partition_index: *index,
-        timestamp: LATEST,
+        timestamp,
         ..ListOffsetsPartition::default()
     });
     let request = ListOffsetsRequest {
@@ -232,15 +245,15 @@ pub async fn ends(
         ..ListOffsetsRequest::default()
     };
     let answer = connection.call(&request).await?;
-    let mut ends = Vec::new();
+    let mut found = Vec::new();
     for partition in answer.topics.iter().flat_map(|topic| &topic.partitions) {
         if ErrorCode::from(partition.error_code).is_retriable() {
             return Ok(None);
         }
         connection.check(partition.error_code, "to list offsets", None)?;
-        ends.push((partition.partition_index, partition.offset));
+        found.push((partition.partition_index, partition.offset));
     }
-    Ok(Some(ends))
+    Ok(Some(found))
 }
 
 /// Asks for a producer id.

@@ -13,6 +13,7 @@
 //! 24 bytes; a consumer hashes everything.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 
 use serde::Serialize;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
@@ -106,6 +107,8 @@ pub struct Findings {
     pub offset_gaps: u64,
     /// Records that a group was given again after a member had gone or come: as it may be.
     pub redelivered: u64,
+    /// Records that the broker had deleted before they were read, as its retention says.
+    pub expired: u64,
 }
 
 impl Findings {
@@ -114,6 +117,7 @@ impl Findings {
         Findings {
             records: 0,
             redelivered: 0,
+            expired: 0,
             ..self.clone()
         } == Findings::default()
     }
@@ -128,6 +132,7 @@ impl Findings {
         self.misplaced += other.misplaced;
         self.offset_gaps += other.offset_gaps;
         self.redelivered += other.redelivered;
+        self.expired += other.expired;
     }
 }
 
@@ -135,12 +140,16 @@ impl Findings {
 struct Progress {
     next: u64,
     missing: BTreeSet<u64>,
+    /// Some of what follows was deleted unread: the next record may be any.
+    is_cut: bool,
 }
 
 #[derive(Debug, Default)]
 struct Partition {
     next_offset: Option<i64>,
     streams: HashMap<StreamId, Progress>,
+    /// It is not read from the first record ever: streams may have begun before.
+    is_cut: bool,
 }
 
 /// A record where a consumer found it.
@@ -227,9 +236,10 @@ impl Verifier {
                 sequence: stamp.sequence,
             });
         }
-        let late = self
-            .late_for
-            .is_some_and(|run| stamp.stream.run_number() != run);
+        let late = state.is_cut
+            || self
+                .late_for
+                .is_some_and(|run| stamp.stream.run_number() != run);
         let progress = state
             .streams
             .entry(stamp.stream)
@@ -247,6 +257,9 @@ impl Verifier {
             }
             return Some(stamp);
         }
+        if std::mem::take(&mut progress.is_cut) {
+            progress.next = stamp.sequence;
+        }
         found.lost += stamp.sequence - progress.next;
         for sequence in progress.next..stamp.sequence {
             if self.missing >= MISSING_MAX {
@@ -258,8 +271,22 @@ impl Verifier {
         Some(stamp)
     }
 
-    /// Forgets where a partition is: it will be read from the beginning again.
-    pub fn rewind(&mut self, partition: i32) {
+    /// The records of a partition between these offsets were deleted before they were read.
+    pub fn expire(&mut self, partition: i32, from: i64, to: i64) {
+        let state = self.partitions.entry(partition).or_default();
+        if state.next_offset.is_some_and(|next| next >= to) {
+            return;
+        }
+        self.findings.expired += (to - from).unsigned_abs();
+        state.next_offset = Some(to);
+        state.is_cut = true;
+        for progress in state.streams.values_mut() {
+            progress.is_cut = true;
+        }
+    }
+
+    /// Forgets where a partition is: it will be read from its beginning again, which is there.
+    pub fn rewind(&mut self, partition: i32, start: i64) {
         if let Some(state) = self.partitions.remove(&partition) {
             self.missing -= state
                 .streams
@@ -267,14 +294,49 @@ impl Verifier {
                 .map(|stream| stream.missing.len())
                 .sum::<usize>();
         }
+        if start > 0 {
+            let state = self.partitions.entry(partition).or_default();
+            (state.next_offset, state.is_cut) = (Some(start), true);
+        }
     }
 
     /// The acknowledged records at the end of a stream that never came. `acknowledged` is the
     /// sequence number behind the last one.
     pub fn lacks(&self, partition: i32, stream: StreamId, acknowledged: u64) -> u64 {
-        let state = self.partitions.get(&partition);
-        let progress = state.and_then(|state| state.streams.get(&stream));
-        acknowledged.saturating_sub(progress.map_or(0, |progress| progress.next))
+        acknowledged.saturating_sub(self.next(partition, stream))
+    }
+
+    /// How many of these sequence numbers are counted as lost, or as lacking up to `acknowledged`.
+    pub fn missing(
+        &self,
+        partition: i32,
+        stream: StreamId,
+        sequences: &Range<u64>,
+        acknowledged: u64,
+    ) -> (u64, u64) {
+        let next = self.next(partition, stream);
+        let before = sequences.start..sequences.end.min(next);
+        let behind = sequences.start.max(next)..sequences.end.min(acknowledged);
+        let lacking = behind.end.saturating_sub(behind.start);
+        let Some(progress) = self.progress(partition, stream) else {
+            return (0, lacking);
+        };
+        let lost = match before.is_empty() {
+            true => 0,
+            // Not all were remembered: what was never written cannot have come.
+            false if self.missing >= MISSING_MAX => before.end - before.start,
+            false => progress.missing.range(before).count() as u64,
+        };
+        (lost, lacking)
+    }
+
+    fn progress(&self, partition: i32, stream: StreamId) -> Option<&Progress> {
+        self.partitions.get(&partition)?.streams.get(&stream)
+    }
+
+    fn next(&self, partition: i32, stream: StreamId) -> u64 {
+        let progress = self.progress(partition, stream);
+        progress.map_or(0, |progress| progress.next)
     }
 
     /// What was found so far.
@@ -429,12 +491,40 @@ mod tests {
     }
 
     #[test]
+    fn what_was_deleted_unread_is_not_lost_and_what_lacks_behind_is() {
+        let mut verifier = Verifier::default();
+        verifier.observe(5, 0, Some(&record(0)));
+        verifier.expire(5, 1, 7);
+        verifier.observe(5, 7, Some(&record(7)));
+        assert!(verifier.findings().is_clean());
+        assert_eq!(verifier.findings().expired, 6);
+        verifier.observe(5, 9, Some(&record(9)));
+        let found = verifier.findings();
+        assert_eq!((found.lost, found.offset_gaps), (1, 1));
+        verifier.rewind(5, 7);
+        verifier.observe(5, 7, Some(&record(7)));
+        assert_eq!(verifier.findings().lost, 1);
+    }
+
+    #[test]
+    fn refused_records_are_told_from_lost_ones() {
+        let mut verifier = Verifier::default();
+        for (offset, sequence) in [0, 3, 6].into_iter().enumerate() {
+            verifier.observe(5, offset as i64, Some(&record(sequence)));
+        }
+        assert_eq!(verifier.findings().lost, 4);
+        assert_eq!(verifier.missing(5, STREAM, &(1..3), 9), (2, 0));
+        assert_eq!(verifier.missing(5, STREAM, &(5..8), 9), (1, 1));
+        assert_eq!(verifier.missing(5, StreamId(99), &(0..8), 3), (0, 3));
+    }
+
+    #[test]
     fn a_rewound_partition_starts_anew() {
         let mut verifier = Verifier::default();
         for _ in 0..2 {
             verifier.observe(5, 0, Some(&record(0)));
             verifier.observe(5, 1, Some(&record(1)));
-            verifier.rewind(5);
+            verifier.rewind(5, 0);
         }
         assert!(verifier.findings().is_clean());
         assert_eq!(verifier.findings().records, 4);

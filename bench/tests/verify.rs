@@ -1,7 +1,8 @@
 //! `spate-bench verify` against a broker that lies: one that loses what it has acknowledged, writes
 //! it twice, in another order, or with another content, now and then. Each lie must be found, and
-//! an honest broker must pass.
+//! an honest broker must pass: also one that deletes what is old, or refuses a batch.
 
+use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output};
@@ -18,6 +19,7 @@ use spate_net::kafka::api::delete_topics::{DeletableTopicResult, DeleteTopicsRes
 use spate_net::kafka::api::fetch::{
     FetchRequest, FetchResponse, PartitionResponse as Fetched, TopicResponse as FetchedTopic,
 };
+use spate_net::kafka::api::init_producer_id::InitProducerIdResponse;
 use spate_net::kafka::api::list_offsets::{
     ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopicResponse,
 };
@@ -46,13 +48,20 @@ enum Lie {
     Double,
     Reorder,
     Change,
+    /// No lie: a definite refusal.
+    Refuse,
 }
 
 /// The one partition of the one topic.
-#[derive(Default)]
 struct Log {
     batches: Vec<(i64, i64, Bytes)>,
+    start: i64,
     end: i64,
+    /// Retention: how many records stay.
+    keeps: i64,
+    /// The next sequence number of each producer's epoch.
+    sequences: HashMap<(i64, i16), i32>,
+    producer_ids: i64,
     count: u64,
     exists: bool,
     held: Option<Bytes>,
@@ -66,7 +75,27 @@ impl Log {
         stored[..8].copy_from_slice(&base.to_be_bytes());
         self.end += records;
         self.batches.push((base, self.end, stored.freeze()));
+        // In the middle of a batch, as DeleteRecords does it.
+        self.start = self.start.max(self.end - self.keeps);
+        self.batches.retain(|(_, end, _)| *end > self.start);
         base
+    }
+
+    /// What an honest broker says of an idempotent producer's batch.
+    fn check(&mut self, batch: &Bytes) -> ErrorCode {
+        let header = BatchHeader::of(batch).expect("the driver sends batches");
+        let producer = (header.producer_id(), header.producer_epoch());
+        let known = self.sequences.get(&producer).copied().unwrap_or(0);
+        if header.base_sequence() != known {
+            return ErrorCode::OutOfOrderSequenceNumber;
+        }
+        self.count += 1;
+        if self.count.is_multiple_of(LIE_EVERY) {
+            return ErrorCode::MessageTooLarge;
+        }
+        let records = header.last_offset() - header.base_offset() + 1;
+        self.sequences.insert(producer, known + records as i32);
+        ErrorCode::None
     }
 
     /// Writes a batch as an honest broker would, but for the lie whose turn it is.
@@ -108,10 +137,20 @@ struct Liar {
     log: Mutex<Log>,
 }
 
-fn serve(lie: Lie) -> SocketAddr {
+fn serve(lie: Lie, keeps: i64) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("it has one");
-    let log = Mutex::default();
+    let log = Mutex::new(Log {
+        batches: Vec::new(),
+        start: 0,
+        end: 0,
+        keeps,
+        sequences: HashMap::new(),
+        producer_ids: 0,
+        count: 0,
+        exists: false,
+        held: None,
+    });
     let liar = Arc::new(Liar { address, lie, log });
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
@@ -158,6 +197,15 @@ impl Liar {
                 let asked = decode_request(body, version).expect("it is one");
                 encoded(request, &self.offsets(asked))
             }
+            ApiKey::InitProducerId => {
+                let mut log = self.log.lock().expect("no panic");
+                log.producer_ids += 1;
+                // One epoch is left: then the driver has to ask again.
+                let identity = InitProducerIdResponse::default()
+                    .with_producer_id(log.producer_ids)
+                    .with_producer_epoch(i16::MAX - 1);
+                encoded(request, &identity)
+            }
             ApiKey::CreateTopics => {
                 // A topic is made once.
                 let exists = &mut self.log.lock().expect("no panic").exists;
@@ -191,8 +239,22 @@ impl Liar {
                 .iter()
                 .map(|partition| {
                     let batch = partition.records.as_ref().expect("it has records");
-                    let base = self.log.lock().expect("no panic").take(batch, self.lie);
-                    PartitionResponse::written(partition.index, base, 0)
+                    let mut log = self.log.lock().expect("no panic");
+                    let code = match self.lie {
+                        Lie::Refuse => log.check(batch),
+                        _ => ErrorCode::None,
+                    };
+                    let index = partition.index;
+                    match code {
+                        ErrorCode::None => {
+                            let base = match self.lie {
+                                Lie::Refuse => log.append(batch),
+                                lie => log.take(batch, lie),
+                            };
+                            PartitionResponse::written(index, base, log.start)
+                        }
+                        code => PartitionResponse::failed(index, code),
+                    }
                 })
                 .collect(),
         });
@@ -212,13 +274,18 @@ impl Liar {
                 .partitions
                 .iter()
                 .map(|partition| {
+                    let outside = partition.fetch_offset < log.start;
+                    if outside || partition.fetch_offset > log.end {
+                        // Kafka says no more than that.
+                        return Fetched::empty(partition.index, ErrorCode::OffsetOutOfRange);
+                    }
                     let behind = |batch: &&(i64, i64, Bytes)| batch.1 > partition.fetch_offset;
                     let found = log.batches.iter().filter(behind).take(50);
                     Fetched {
                         index: partition.index,
                         high_watermark: log.end,
                         last_stable_offset: log.end,
-                        log_start_offset: 0,
+                        log_start_offset: log.start,
                         records: found.map(|(_, _, bytes)| bytes.clone()).collect(),
                         ..Fetched::empty(partition.index, ErrorCode::None)
                     }
@@ -252,12 +319,18 @@ impl Liar {
     }
 
     fn offsets(&self, request: ListOffsetsRequest) -> ListOffsetsResponse {
-        let end = self.log.lock().expect("no panic").end;
+        let log = self.log.lock().expect("no panic");
+        let (start, end) = (log.start, log.end);
+        drop(log);
         let topics = request.topics.into_iter().map(|topic| {
             let partitions = topic.partitions.iter().map(|partition| {
                 ListOffsetsPartitionResponse::default()
                     .with_partition_index(partition.partition_index)
-                    .with_offset(end)
+                    .with_offset(if partition.timestamp == -2 {
+                        start
+                    } else {
+                        end
+                    })
             });
             ListOffsetsTopicResponse::default()
                 .with_name(topic.name)
@@ -284,10 +357,16 @@ fn versions() -> ApiVersionsResponse {
 }
 
 /// What `verify` says about a broker with that habit.
-fn verify(lie: Lie) -> (Output, Value) {
-    let address = serve(lie).to_string();
-    let flags = "--duration 2s --drain 5s --rate 1000 --producers 2 --consumers 1 --partitions 1 \
-                 --not-idempotent --json";
+fn verify(lie: Lie, keeps: i64) -> (Output, Value) {
+    let address = serve(lie, keeps).to_string();
+    let idempotence = match lie {
+        Lie::Refuse => "",
+        _ => "--not-idempotent",
+    };
+    let flags = format!(
+        "--duration 2s --drain 5s --rate 1000 --producers 2 --consumers 1 --partitions 1 \
+         {idempotence} --json"
+    );
     let output = Command::new(PROGRAM)
         .args(["verify", "--broker", &address])
         .args(flags.split_whitespace())
@@ -308,7 +387,7 @@ fn count(verified: &Value, anomaly: &str) -> u64 {
 
 #[test]
 fn an_honest_broker_passes() {
-    let (output, verified) = verify(Lie::None);
+    let (output, verified) = verify(Lie::None, i64::MAX);
     assert!(output.status.success(), "{verified:#}");
     assert_eq!(count(&verified, "acknowledged"), 2_000);
     assert_eq!(count(&verified, "seen"), 2_000);
@@ -322,8 +401,50 @@ fn every_lie_is_found() {
         (Lie::Reorder, "reordered"),
         (Lie::Change, "corrupt"),
     ] {
-        let (output, verified) = verify(lie);
+        let (output, verified) = verify(lie, i64::MAX);
         assert!(!output.status.success(), "{lie:?}: {verified:#}");
         assert!(count(&verified, anomaly) > 0, "{lie:?}: {verified:#}");
     }
+}
+
+#[test]
+fn what_retention_deletes_is_not_lost_and_what_is_lost_is_found_nevertheless() {
+    let (output, verified) = verify(Lie::None, 50);
+    assert!(output.status.success(), "{verified:#}");
+    assert_eq!(count(&verified, "acknowledged"), 2_000);
+    let (output, verified) = verify(Lie::Lose, 50);
+    assert!(!output.status.success(), "{verified:#}");
+    assert!(count(&verified, "lost") > 0, "{verified:#}");
+}
+
+#[test]
+fn consumers_that_retention_outruns_do_not_call_it_loss() {
+    let address = serve(Lie::None, 50).to_string();
+    // The one that reads the backlog slowly, and begins anew again and again, is outrun.
+    let flags = "--rate 1000 --producers 2 --consumers 1 --backfill 1 --backfill-rate 200000 \
+                 --warm-up 0s --duration 3s";
+    let output = Command::new(PROGRAM)
+        .args(["run", "--broker", &address])
+        .args(flags.split_whitespace())
+        .output()
+        .expect("the program starts");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{output:?}");
+    assert!(text.contains("deleted before they were read"), "{text}");
+}
+
+#[test]
+fn a_refused_batch_takes_no_others_with_it() {
+    let (output, verified) = verify(Lie::Refuse, i64::MAX);
+    assert!(output.status.success(), "{verified:#}");
+    let (written, refused) = (
+        count(&verified, "acknowledged"),
+        count(&verified, "refused"),
+    );
+    assert_eq!(
+        (written, refused),
+        (count(&verified, "seen"), 2_000 - written)
+    );
+    // One batch of forty, and not those behind it.
+    assert!((20..=100).contains(&refused), "{verified:#}");
 }

@@ -23,6 +23,7 @@ use super::{ConsumeError, Progress};
 use crate::connection::{CLIENT_ID, ClientError, Connection};
 use crate::schedule::{Clock, Moment, Phases};
 use crate::tally::Consumed;
+use crate::topic;
 use crate::verify::Verifier;
 
 /// The highest version that names topics by name.
@@ -41,6 +42,10 @@ pub struct Position {
     at_end: bool,
     /// It starts over from the beginning once the last answer is verified.
     rewinds: bool,
+    /// Where the last fetch began: batches may begin before.
+    from: i64,
+    /// The last fetch was outside of what is there.
+    is_outside: bool,
 }
 
 impl Position {
@@ -51,6 +56,8 @@ impl Position {
             offset,
             at_end: false,
             rewinds: false,
+            from: offset,
+            is_outside: false,
         }
     }
 }
@@ -138,6 +145,9 @@ impl Reader<'_> {
             let now = self.clock.now();
             connection.check(response.error.code(), "a fetch", None)?;
             self.advance(connection, positions, &response)?;
+            if positions.iter().any(|position| position.is_outside) {
+                self.find_start(connection, positions).await?;
+            }
             let all_read = complete && positions.iter().all(|position| position.at_end);
             let late = now >= self.phases.measure_until;
             let over = late && (all_read || self.repeats) || self.stop.get();
@@ -153,8 +163,10 @@ impl Reader<'_> {
             }
             if let Some(rate) = self.rate {
                 let due = Duration::from_secs_f64(bytes as f64 / rate.get() as f64);
-                let passed = Duration::from_nanos(self.clock.now().nanos_since(begun));
-                sleep(due.saturating_sub(passed)).await;
+                let now = self.clock.now();
+                let passed = Duration::from_nanos(now.nanos_since(begun));
+                let left = Duration::from_nanos(self.phases.measure_until.nanos_since(now));
+                sleep(due.saturating_sub(passed).min(left)).await;
                 complete = self.progress.all_done();
                 request = self.request(connection, version, positions).await?;
             }
@@ -202,9 +214,11 @@ impl Reader<'_> {
             let mut all = positions.iter_mut();
             let position = all.find(|position| position.partition == found.index);
             let Some(position) = position else { continue };
-            if found.error == ErrorCode::OffsetOutOfRange && found.log_start_offset >= 0 {
-                // Retention was faster.
-                position.offset = found.log_start_offset;
+            position.from = position.offset;
+            position.is_outside = false;
+            if found.error == ErrorCode::OffsetOutOfRange {
+                position.is_outside = true;
+                position.at_end = false;
                 continue;
             }
             let what = format!("to fetch partition {}", found.index);
@@ -228,6 +242,30 @@ impl Reader<'_> {
         Ok(())
     }
 
+    /// Goes on at the first record that is there: retention was faster.
+    async fn find_start(
+        &self,
+        connection: &mut Connection,
+        positions: &mut [Position],
+    ) -> Result<(), ClientError> {
+        let outside = positions.iter().filter(|position| position.is_outside);
+        let outside: Vec<i32> = outside.map(|position| position.partition).collect();
+        let topic = self.topic.as_str();
+        let starts = topic::offsets(connection, topic, &outside, topic::EARLIEST).await?;
+        let mut verifier = self.verifier.lock().unwrap_or_else(PoisonError::into_inner);
+        for (partition, start) in starts.unwrap_or_default() {
+            let mut all = positions.iter_mut();
+            let position = all.find(|position| position.partition == partition);
+            let Some(position) = position else { continue };
+            if start > position.offset {
+                verifier.expire(partition, position.offset, start);
+            }
+            position.offset = start;
+            position.is_outside = false;
+        }
+        Ok(())
+    }
+
     /// Looks at every record; says how many bytes they had.
     fn verify(
         &self,
@@ -243,10 +281,16 @@ impl Reader<'_> {
         let limits = DecompressionLimits::default();
         let (mut records, mut bytes) = (0, 0);
         for found in response.topics.iter().flat_map(|topic| &topic.partitions) {
+            let mut all = positions.iter();
+            let position = all.find(|position| position.partition == found.index);
+            let from = position.map_or(0, |position| position.from);
             for batch in batches(found) {
                 let opened = Records::open(&batch?, &limits, &mut scratch)?;
                 for record in opened.iter() {
                     let record = record?;
+                    if record.offset < from {
+                        continue;
+                    }
                     records += 1;
                     bytes += record.value.map_or(0, <[u8]>::len) as u64;
                     let stamp = verifier.observe(found.index, record.offset, record.value);
@@ -270,7 +314,7 @@ impl Reader<'_> {
         }
         for position in positions.iter_mut().filter(|position| position.rewinds) {
             position.rewinds = false;
-            verifier.rewind(position.partition);
+            verifier.rewind(position.partition, position.offset);
         }
         Ok(bytes)
     }

@@ -52,6 +52,8 @@ pub struct Verdict {
     pub unknown: u64,
     /// Different records seen.
     pub seen: u64,
+    /// Acknowledged, and deleted by the broker before anyone saw them.
+    pub expired: u64,
     /// Acknowledged, never seen, although something behind was.
     pub lost: Anomaly,
     /// Acknowledged, never seen, nor anything behind.
@@ -72,6 +74,9 @@ pub struct Verdict {
     pub skipped: Anomaly,
     /// Records whose content had changed, or that were in another partition.
     pub corrupt: u64,
+    /// Where each partition begins by now: what lay before need not have been seen.
+    #[serde(skip)]
+    starts: BTreeMap<i32, i64>,
 }
 
 /// A record: who sent it, and its number among that one's in its partition.
@@ -88,8 +93,11 @@ struct Log {
 
 impl Verdict {
     /// Judges.
-    pub fn of(batches: &[Batch], reads: &[&Read]) -> Verdict {
-        let mut verdict = Verdict::default();
+    pub fn of(batches: &[Batch], reads: &[&Read], starts: BTreeMap<i32, i64>) -> Verdict {
+        let mut verdict = Verdict {
+            starts,
+            ..Verdict::default()
+        };
         let mut logs: BTreeMap<i32, Log> = BTreeMap::new();
         for read in reads {
             let found = read.verifier.findings();
@@ -139,6 +147,7 @@ impl Verdict {
             refused,
             unknown,
             seen,
+            expired,
             ..
         } = self;
         let mut text = match self.is_clean() {
@@ -148,6 +157,9 @@ impl Verdict {
         text += &format!(
             "\n{acknowledged} acknowledged, {unknown} unknown, {refused} refused; {seen} seen\n"
         );
+        if *expired > 0 {
+            text += &format!("{expired} deleted by the broker before anyone saw them\n");
+        }
         for (name, anomaly) in self.anomalies() {
             if anomaly.count > 0 {
                 let examples = anomaly.examples.join("; ");
@@ -203,9 +215,12 @@ impl Verdict {
             if seen.offset <= before {
                 self.nonmonotonic
                     .add(|| place(seen.partition, seen.offset, &record));
-            } else if seen.offset > before + 1
+                continue;
+            }
+            let passed = (before + 1).max(self.start(seen.partition))..seen.offset;
+            if !passed.is_empty()
                 && let Some(log) = logs.get(&seen.partition)
-                && log.at.range(before + 1..seen.offset).next().is_some()
+                && log.at.range(passed).next().is_some()
             {
                 self.skipped
                     .add(|| place(seen.partition, seen.offset, &record));
@@ -267,7 +282,17 @@ impl Verdict {
         }
     }
 
+    fn start(&self, partition: i32) -> i64 {
+        self.starts.get(&partition).copied().unwrap_or(0)
+    }
+
     fn judge_missing(&mut self, partition: i32, record: Record, offset: Option<i64>, log: &Log) {
+        // Where another record was seen, this one was never there.
+        let start = self.start(partition);
+        if offset.is_some_and(|offset| offset < start && !log.at.contains_key(&offset)) {
+            self.expired += 1;
+            return;
+        }
         let last = log.at.last_key_value().map(|(last, _)| *last);
         let behind = match (offset, last) {
             (Some(offset), Some(last)) => last >= offset,
@@ -338,7 +363,7 @@ mod tests {
     /// How often each anomaly is found, by name.
     fn judged(batches: &[Batch], reads: &[&[(i64, u64)]]) -> Vec<(&'static str, u64)> {
         let reads: Vec<Read> = reads.iter().map(|seen| read(seen)).collect();
-        let verdict = Verdict::of(batches, &reads.iter().collect::<Vec<_>>());
+        let verdict = Verdict::of(batches, &reads.iter().collect::<Vec<_>>(), BTreeMap::new());
         let found = verdict.anomalies().into_iter();
         found
             .filter(|(_, anomaly)| anomaly.count > 0)

@@ -15,7 +15,6 @@ use crate::connection::CLIENT_ID;
 use crate::payload::{Content, key_bytes};
 use crate::schedule::Clock;
 use crate::template::{Patch, ProduceTemplate, TIMEOUT_MS};
-use crate::topic::ProducerIdentity;
 use crate::verify::{Stamp, StreamId, filler_hash};
 
 /// A request's bytes, kept until it is answered.
@@ -47,6 +46,8 @@ pub struct Wanted<'a> {
     pub sequence: u64,
     /// The time in its batch.
     pub timestamp_ms: i64,
+    /// Who the broker takes it from, if that is idempotent.
+    pub producer: Option<ProducerStamp>,
     /// Its records.
     pub records: &'a [Planned],
 }
@@ -75,8 +76,6 @@ pub struct Builder {
     pub acks: i16,
     /// The connection, as records name it.
     pub stream: StreamId,
-    /// Its producer id, if it is idempotent.
-    pub identity: Option<ProducerIdentity>,
     /// A value under construction.
     pub value: Vec<u8>,
 }
@@ -97,6 +96,7 @@ impl Maker {
                     partition: wanted.partition,
                     sequence: wanted.sequence,
                     timestamp_ms: wanted.timestamp_ms,
+                    producer: wanted.producer,
                     intended_unix_ns: |index| clock.unix_ns(wanted.records[index as usize].due),
                 };
                 Ok(Frame::Whole(template.stamp(spare, &patch)))
@@ -135,12 +135,6 @@ impl Builder {
                 headers: &headers,
             });
         }
-        let stamp = self.identity.map(|identity| ProducerStamp {
-            producer_id: identity.id,
-            producer_epoch: identity.epoch,
-            base_sequence: (wanted.sequence & i32::MAX as u64) as i32,
-            is_transactional: false,
-        });
         let request = ProduceRequest {
             transactional_id: None,
             acks: self.acks,
@@ -149,7 +143,7 @@ impl Builder {
                 topic: TopicRef::Name(KafkaString::from(self.topic.clone())),
                 partitions: vec![PartitionData {
                     index: wanted.partition,
-                    records: self.batch.finish(stamp)?,
+                    records: self.batch.finish(wanted.producer)?,
                 }],
             }],
         };

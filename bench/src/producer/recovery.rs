@@ -104,6 +104,26 @@ impl Run {
         }
     }
 
+    /// Gets a lane a new producer id, as long as it takes.
+    pub(super) async fn identify(&self, lane: usize) {
+        loop {
+            let asked = async {
+                let mut connection = Connection::any(&self.access).await?;
+                topic::identify(&mut connection).await
+            };
+            match asked.await {
+                Ok(identity) => {
+                    return self.state.borrow_mut().lanes[lane].take_identity(identity);
+                }
+                Err(error) if error.is_retriable() => sleep(PAUSE).await,
+                Err(error) => {
+                    self.state.borrow_mut().failure = Some(error.to_string());
+                    return;
+                }
+            }
+        }
+    }
+
     async fn await_answers(&self) {
         let waits = || {
             let state = self.state.borrow();
@@ -121,7 +141,10 @@ impl Run {
         let mut again: Vec<Pending> = state.again.drain(..).collect();
         let refused = again.len();
         for link in &mut state.links {
-            again.extend(link.pending.drain(..));
+            again.extend(link.pending.drain(..).map(|pending| Pending {
+                is_unknown: true,
+                ..pending
+            }));
         }
         let unanswered: usize = again[refused..]
             .iter()
