@@ -12,6 +12,7 @@ use spate_storage::{
         Disk, Flush, OpenMode, PAGE,
         simulated::{Crash, Fault, Operation, SimulatedDisk, Simulation},
     },
+    journal::row::UnreadableRange,
     recovery::RecoverError,
     segment::partition_dir,
     store::{AppendError, Stamp},
@@ -65,7 +66,55 @@ fn journal_file_with_a_damaged_head_is_scanned() {
     told.check(&node);
 }
 
-/// So did a file that was gone altogether.
+/// A file whose removal a crash cut short named an earlier use of the slot: by that the one with
+/// the damaged head was scanned, in vain, and what it held given up (S12).
+#[test]
+fn journal_file_with_a_damaged_head_is_scanned_as_the_newest_frame_names_it() {
+    let node = Node::start(Simulation::new(1), &start(1));
+    let (mut told, disk) = (Told::default(), node.sim.disk());
+    let mut append = |round: usize| {
+        let what = sent(5000, round as u8);
+        let appended = node.append_durably(tp(0), what);
+        told.note(tp(0), appended.base_offset, &what);
+    };
+    let slot = |name: &str| {
+        let mut files = disk.files().into_iter();
+        files.find(|(path, _)| path.starts_with("/data/journal") && path.ends_with(name))
+    };
+    let frames_in = |name: &str| {
+        let (path, _) = slot(name)?;
+        let page = disk.peek(&path, PAGE as u64, PAGE)?;
+        page.iter().any(|byte| *byte != 0).then_some(page)
+    };
+    let mut rounds = 0..1000;
+    let used = rounds.by_ref().find_map(|round| {
+        append(round);
+        frames_in("1")
+    });
+    let (first, len) = slot("0").unwrap();
+    let old = disk.peek(&first, 0, len as usize).unwrap();
+    let is_used_again = rounds.by_ref().any(|round| {
+        append(round);
+        frames_in("1").is_some_and(|now| Some(now) != used)
+    });
+    assert!(is_used_again);
+    (0..5).for_each(&mut append);
+    let (again, _) = slot("1").unwrap();
+    let sim = node.crash(Crash::Power);
+    let (disk, left) = (sim.disk(), first.with_file_name("90"));
+    sim.block_on(async move {
+        let mode = OpenMode::Create { len };
+        let file = disk.open(&left, mode).await.unwrap();
+        let mut buf = disk.buffer(old.len());
+        buf.as_mut().copy_from_slice(&old);
+        disk.write(&file, 0, buf, Flush::Data).await.0.unwrap();
+        disk.sync_dir(left.parent().unwrap()).await.unwrap();
+    });
+    sim.disk().flip_bit(&again, 20, 3);
+    told.check(&Node::start(sim, &start(1)));
+}
+
+/// A file that was gone altogether was taken for the end of the journal.
 #[test]
 fn journal_file_that_is_named_and_missing_is_corruption() {
     let (sim, path) = in_second_file(&mut Told::default());
@@ -99,6 +148,32 @@ fn loss_is_accepted_in_any_shards_journal() {
         let node = Node::start(sim, &how);
         assert_eq!(node.store(tp(n)).bounds(tp(n)).high_watermark, Offset(3));
     }
+}
+
+/// What two starts gave up, one behind the other, was two ranges: lookups by time and compaction
+/// took the hole that they make together for damage that nobody had heard of, for ever.
+#[test]
+fn losses_behind_one_another_are_one_range() {
+    let how = Start {
+        accept_loss: true,
+        ..start(1)
+    };
+    let mut node = Node::start(Simulation::new(1), &how);
+    node.append_durably(tp(0), sent(60_000, 1));
+    for fill in 2..4 {
+        node.append_durably(tp(0), sent(600, fill));
+        node.run_for(1000);
+        let sim = node.crash(Crash::Power);
+        let (path, position) = journal_with(&sim.disk(), &[fill; 500]);
+        sim.disk().flip_bit(&path, position + 100, 3);
+        node = Node::start(sim, &how);
+        assert_eq!(node.report.lost_frames, 1);
+    }
+    let sim = node.crash(Crash::Power);
+    let recovered = sim.block_on(recover_on(sim.disk(), sim.clock(), how));
+    let row = &recovered.unwrap().shards[0].partitions[0].row;
+    let (base, next) = (Offset(1), Offset(3));
+    assert_eq!(row.unreadable, [UnreadableRange { base, next }]);
 }
 
 /// Topics are deleted shard by shard and their files all at once: a shard that had just been given

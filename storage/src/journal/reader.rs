@@ -183,12 +183,13 @@ impl FoundJournal {
     }
 
     /// A file whose head does not verify, and its incarnation, which the frame that names it
-    /// repeats: it is scanned, not taken as the end (S12).
+    /// repeats: it is scanned, not taken as the end (S12). The newest such frame tells its present
+    /// use: a file that was to be removed may still name an earlier one.
     fn named_without_head(&self) -> Option<(usize, Incarnation)> {
         if self.files.iter().all(|file| file.head.is_ok()) {
             return None;
         }
-        self.frames.values().find_map(|frame| {
+        self.frames.values().rev().find_map(|frame| {
             let (slot, incarnation) = frame.successor?;
             let is_it = |f: &FoundFile| f.head.is_err() && slot_of(&f.path) == Some(slot);
             Some((self.files.iter().position(is_it)?, incarnation))

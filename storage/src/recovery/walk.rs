@@ -289,7 +289,11 @@ impl<D: Disk> Walker<'_, D> {
             base: self.at.0,
             next: to.0,
         };
-        self.partition.row.unreadable.push(range);
+        // Behind what an earlier start gave up it is the same hole to whoever reads around it.
+        match self.partition.row.unreadable.last_mut() {
+            Some(last) if last.next == range.base => last.next = range.next,
+            _ => self.partition.row.unreadable.push(range),
+        }
         report.unreadable.push(LostRange { tp: self.tp, range });
         self.at = to;
         self.growing_from = to;
