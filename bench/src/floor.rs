@@ -3,7 +3,8 @@
 //! file that was written before, past the page cache, and answers. Nothing is kept in order,
 //! indexed or checked; nothing can be read back. What it takes is the device's and the kernel's.
 //!
-//! Around that it speaks just enough Kafka for the driver to treat it like any broker.
+//! Around that it speaks just enough Kafka for the driver to treat it like any broker. With
+//! `--discard` it writes nothing and answers at once: what it takes then is the driver's.
 
 mod reply;
 
@@ -14,6 +15,7 @@ use std::rc::Rc;
 use std::{io, mem};
 
 use bytes::Bytes;
+use spate_net::frame::{FrameLimits, FrameReader, Unplanned, read_frame};
 use spate_net::reactor::buffers::{DMA_ALIGN, DmaBuf, dma_buffer, registered_buffer};
 use spate_net::reactor::{
     File, FileOptions, Notify, Reactor, ReactorChoice, ReactorConfig, ReactorError, TcpListener,
@@ -21,7 +23,6 @@ use spate_net::reactor::{
 };
 
 use self::reply::{Broker, Reply};
-use crate::answer::{BadLength, Frames};
 
 /// Writes under way, as many as a Spate shard has.
 const WRITES_MAX: u64 = 2;
@@ -40,6 +41,9 @@ pub struct FloorOptions {
     /// Directory of the file that is written to, on the disk to be measured
     #[arg(long, default_value = ".")]
     pub dir: PathBuf,
+    /// Write nothing, and answer at once: to see what the driver itself can do
+    #[arg(long, conflicts_with = "dir")]
+    pub discard: bool,
     /// How the server talks to the kernel
     #[arg(long, default_value_t = ReactorChoice::Auto)]
     pub reactor: ReactorChoice,
@@ -79,7 +83,8 @@ struct Client {
 
 struct Floor {
     broker: Broker,
-    file: File,
+    /// None if nothing is written.
+    file: Option<File>,
     queue: RefCell<Vec<Durable>>,
     queued: Notify,
     position: Cell<u64>,
@@ -103,9 +108,14 @@ pub fn serve(options: &FloorOptions, listening: impl FnOnce(SocketAddr)) -> Resu
             .local_addr()
             .map_err(io_error("the address".to_owned()))?;
         let path = options.dir.join(format!("floor-{}", std::process::id()));
-        let file = lay(&path)
-            .await
-            .map_err(io_error(path.display().to_string()))?;
+        let file = match options.discard {
+            true => None,
+            false => Some(
+                lay(&path)
+                    .await
+                    .map_err(io_error(path.display().to_string()))?,
+            ),
+        };
         let floor = Rc::new(Floor {
             broker: Broker::new(address),
             file,
@@ -163,25 +173,19 @@ async fn lay(path: &Path) -> io::Result<File> {
 
 impl Floor {
     async fn receive_all(self: Rc<Self>, client: Rc<Client>) {
-        let mut frames = Frames::default();
-        while let Ok(chunk) = client.stream.receive().await {
-            let fed = match chunk.is_empty() {
-                true => break,
-                false => frames.feed(&chunk, |frame| self.take(&client, frame)),
-            };
-            if let Err(BadLength { .. }) = fed {
-                break;
-            }
+        let mut reader = FrameReader::new(FrameLimits::default());
+        while let Ok(Some(frame)) = read_frame(&client.stream, &mut reader, &Unplanned).await {
+            self.take(&client, frame.bytes);
         }
         client.stream.shutdown();
         client.gone.set(true);
         client.answered.notify_one();
     }
 
-    fn take(&self, client: &Rc<Client>, frame: &[u8]) {
-        let frame = Bytes::copy_from_slice(frame);
+    fn take(&self, client: &Rc<Client>, frame: Bytes) {
         match self.broker.reply(&frame) {
             Some(Reply::AtOnce(answer)) => client.answer(answer),
+            Some(Reply::WhenDurable(answer)) if self.file.is_none() => client.answer(answer),
             Some(Reply::WhenDurable(answer)) => {
                 let connection = Rc::clone(client);
                 self.queue.borrow_mut().push(Durable {
@@ -197,6 +201,7 @@ impl Floor {
 
     /// One of the writers: everything that came since the last write goes into the next.
     async fn write_all(self: Rc<Self>) {
+        let Some(file) = &self.file else { return };
         loop {
             let batch = self.next_batch();
             if batch.is_empty() {
@@ -206,7 +211,7 @@ impl Floor {
             let buffer = fill(&batch);
             let position = self.take_position(buffer.len() as u64);
             let number = self.next_write.replace(self.next_write.get() + 1);
-            let (written, _) = self.file.write(position, buffer, true).await;
+            let (written, _) = file.write(position, buffer, true).await;
             while self.next_answer.get() != number {
                 self.turned.notified().await;
             }

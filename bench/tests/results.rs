@@ -16,8 +16,13 @@ struct Floor {
 
 impl Floor {
     fn start() -> Floor {
+        Floor::with(&["--dir", env!("CARGO_TARGET_TMPDIR")])
+    }
+
+    fn with(flags: &[&str]) -> Floor {
         let mut process = Command::new(PROGRAM)
-            .args(["floor", "--dir", env!("CARGO_TARGET_TMPDIR")])
+            .arg("floor")
+            .args(flags)
             .stdout(Stdio::piped())
             .spawn()
             .expect("the program starts");
@@ -96,6 +101,30 @@ fn stderr(output: &Output) -> String {
 
 fn read(path: &str) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// What the driver can do at most is measured against this: it must answer everything, and write
+/// nothing.
+#[test]
+fn an_acceptor_that_discards_answers_all_the_same() {
+    let floor = Floor::with(&["--discard"]);
+    let pid = floor.process.id().to_string();
+    for batch in ["--batch-records 128", "--batch-records 1"] {
+        let flags = format!(
+            "run --json --rate max --producers 2 --in-flight 8 --idempotent {batch} --warm-up 0s \
+             --duration 500ms --broker-pid"
+        );
+        let ran = floor.bench(&flags, &[&pid]);
+        assert!(ran.status.success(), "{}", stderr(&ran));
+        let result: Value = serde_json::from_slice(&ran.stdout).expect("it is JSON");
+        let produced = &result["produced"];
+        assert!(produced["records"].as_u64() > Some(1_000), "{produced}");
+        assert_eq!(
+            (&produced["refused"], &produced["unanswered"]),
+            (&0.into(), &0.into())
+        );
+        assert_eq!(result["broker_usage"]["written_bytes"], 0, "{result}");
+    }
 }
 
 #[test]

@@ -93,6 +93,7 @@ fn start(options: &ProbeOptions) -> Result<SocketAddr, ProbeError> {
     let floor = FloorOptions {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         dir: options.dir.clone(),
+        discard: false,
         reactor: options.reactor,
     };
     let (ready, listening) = channel();
