@@ -315,6 +315,15 @@ impl Arrivals {
         }
     }
 
+    /// When the record is due that comes after so many more; the next one's time where chance has
+    /// not drawn the others yet.
+    pub fn due_after(&self, records: u64, now: Moment) -> Moment {
+        match &self.chance {
+            None if !self.pace.is_closed_loop() => self.pace.due(self.number(self.taken + records)),
+            _ => self.next_due(now),
+        }
+    }
+
     /// Whether it waits for nothing but answers.
     pub fn is_closed_loop(&self) -> bool {
         self.pace.is_closed_loop()
@@ -333,12 +342,20 @@ impl Arrivals {
 
     /// The number over all connections of the group that the next record belongs to.
     pub fn group_number(&self) -> u64 {
-        (self.taken / self.group) * self.connections + self.connection
+        self.group_of(self.taken)
+    }
+
+    fn group_of(&self, index: u64) -> u64 {
+        (index / self.group) * self.connections + self.connection
+    }
+
+    /// The number over all connections of this one's record of that index.
+    fn number(&self, index: u64) -> u64 {
+        self.group_of(index) * self.group + index % self.group
     }
 
     fn find(&mut self) -> Moment {
-        let place = self.taken % self.group;
-        let number = self.group_number() * self.group + place;
+        let number = self.number(self.taken);
         let connections = self.connections as f64;
         match &mut self.chance {
             _ if self.pace.is_closed_loop() => self.pace.phases.start,

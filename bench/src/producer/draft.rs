@@ -49,6 +49,8 @@ pub struct Drafts {
     batch_records: u64,
     linger: Option<Duration>,
     batch_bytes: usize,
+    /// What the largest record takes in a batch.
+    size_max: usize,
     open: Vec<Option<Draft>>,
     /// When open batches have waited long enough, in that order; some may be gone meanwhile.
     deadlines: VecDeque<(Moment, usize, u64)>,
@@ -83,6 +85,7 @@ impl Drafts {
             batch_records: scenario.batch_records,
             linger: scenario.linger,
             batch_bytes: scenario.batch_bytes,
+            size_max: scenario.record_bytes.max() + KEY_BYTES + RECORD_OVERHEAD_BYTES,
             open: (0..lanes).map(|_| None).collect(),
             deadlines: VecDeque::new(),
             ready: VecDeque::new(),
@@ -217,8 +220,18 @@ impl Drafts {
     /// When the next batch may be ready; none if none will be.
     pub fn next_event(&self, now: Moment) -> Option<Moment> {
         let deadline = self.deadlines.front().map(|(deadline, ..)| *deadline);
-        let due = (!self.arrivals.is_over(now)).then(|| self.arrivals.next_due(now));
-        deadline.into_iter().chain(due).min()
+        if self.arrivals.is_over(now) {
+            return deadline;
+        }
+        let Some(linger) = self.linger else {
+            return Some(self.arrivals.next_due(now));
+        };
+        // Records that neither fill a batch nor end its wait need not be noticed one by one.
+        let deadline = deadline.unwrap_or_else(|| self.arrivals.next_due(now).after(linger));
+        let open = self.open.iter().flatten();
+        let fullest = open.map(|draft| draft.size).max().unwrap_or(0);
+        let fit = self.batch_bytes.saturating_sub(fullest + 1) / self.size_max;
+        Some(deadline.min(self.arrivals.due_after(fit as u64, now)))
     }
 
     /// Ends it: when each record was due that has not been taken.
@@ -288,6 +301,8 @@ mod tests {
         let mut full = drafts(&scenario, 2);
         full.gather(Moment(9 * MS), 32);
         assert_eq!(taken(&mut full), [(0, 3, 3), (1, 3, 6), (0, 3, 9)]);
+        // One is in the next batch, two more fit: the record after those closes it.
+        assert_eq!(full.next_event(Moment(9 * MS)), Some(Moment(12 * MS)));
         let scenario = Scenario {
             batch_bytes: 1 << 20,
             ..scenario
@@ -295,6 +310,7 @@ mod tests {
         let mut patient = drafts(&scenario, 2);
         patient.gather(Moment(4 * MS), 32);
         assert_eq!(taken(&mut patient), []);
+        assert_eq!(patient.next_event(Moment(4 * MS)), Some(Moment(5 * MS)));
         patient.gather(Moment(12 * MS), 32);
         assert_eq!(taken(&mut patient), [(0, 5, 5), (1, 5, 10)]);
     }
