@@ -155,20 +155,10 @@ impl Consumer {
         progress: &Progress,
         tally: Rc<RefCell<Consumed>>,
     ) {
-        let Setting {
-            scenario,
-            access,
-            topic,
-            clock,
-            phases,
-            ..
-        } = setting;
-        let Consumer {
-            plan,
-            connection,
-            positions,
-            verifier,
-        } = self;
+        let (scenario, access, topic) = (setting.scenario, setting.access, setting.topic);
+        let (clock, phases) = (setting.clock, setting.phases);
+        let (plan, verifier) = (self.plan, self.verifier);
+        let (connection, positions) = (self.connection, self.positions);
         let (repeats, rate) = match plan.role {
             Role::Repeat => (true, None),
             Role::Backfill(rate) => (true, rate),
@@ -217,16 +207,21 @@ impl Consumer {
                 .errors
                 .add("a consumer was not done in time".to_owned(), 1),
         }
+        // A group's is looked at once all members are done.
         if !matches!(plan.role, Role::Member(_)) {
-            let mut verifier = verifier.lock().unwrap_or_else(PoisonError::into_inner);
-            let verifier = std::mem::take(&mut *verifier);
             // One that starts over again and again is somewhere in the middle at the end.
             let partitions = if repeats { Vec::new() } else { plan.partitions };
-            tally.verified.push(Read {
-                partitions,
-                verifier,
-            });
+            tally.verified.push(read_by(&verifier, partitions));
         }
+    }
+}
+
+/// What one consumer has seen.
+fn read_by(verifier: &Mutex<Verifier>, partitions: Vec<i32>) -> Read {
+    let mut verifier = verifier.lock().unwrap_or_else(PoisonError::into_inner);
+    Read {
+        partitions,
+        verifier: std::mem::take(&mut *verifier),
     }
 }
 

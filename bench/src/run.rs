@@ -524,6 +524,19 @@ fn conduct(
             fetched: std::mem::take(&mut consumed.fetched_by_second),
         },
     };
+    judge(target, shared, &mut outcome, (produced, consumed), evidence);
+    Ok(outcome)
+}
+
+/// Holds what was read against what was acknowledged, and keeps both if they are wanted.
+fn judge(
+    target: &Target,
+    shared: &Shared,
+    outcome: &mut Outcome,
+    (produced, mut consumed): (Produced, Consumed),
+    evidence: Option<&mut Evidence>,
+) {
+    let scenario = &shared.scenario;
     for group in &shared.groups {
         let mut verifier = group
             .verifier
@@ -546,7 +559,6 @@ fn conduct(
         evidence.batches = produced.batches;
         evidence.reads = consumed.verified;
     }
-    Ok(outcome)
 }
 
 /// Where the partitions begin by now: what was before need not have been read.

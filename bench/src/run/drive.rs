@@ -154,9 +154,8 @@ async fn run_all(
     for consumer in connections.consumers {
         let (shared, tally) = (Arc::clone(shared), Rc::clone(&consumed));
         running.push(spawn(async move {
-            consumer
-                .run(shared.setting(phases), &shared.progress, tally)
-                .await;
+            // Large, and made once: it is not moved about with the task.
+            Box::pin(consumer.run(shared.setting(phases), &shared.progress, tally)).await;
         }));
     }
     let churned = match churns {
