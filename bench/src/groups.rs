@@ -67,6 +67,17 @@ pub enum GroupsError {
     /// A process that was to be looked at.
     #[error(transparent)]
     Process(#[from] ProcessError),
+    /// A group whose members do not have each partition once.
+    #[error(
+        "the members of the group have {assigned} partitions of {partitions}: the broker has lost \
+         or mixed up what their leader handed out"
+    )]
+    Assignment {
+        /// Over all members.
+        assigned: usize,
+        /// Of the topic.
+        partitions: i32,
+    },
     /// The outcome as JSON.
     #[error("the outcome cannot be written as JSON: {0}")]
     Json(#[from] serde_json::Error),

@@ -2,6 +2,7 @@
 //! the reactor and the wire format and nothing of the broker's insides.
 
 mod answer;
+mod assignor;
 mod command;
 mod compare;
 mod connection;

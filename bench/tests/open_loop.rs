@@ -1,7 +1,6 @@
 //! The driver against a live server, the floor: the rate is kept, and a server that stands still
 //! for half a second shows in the percentiles as arithmetic says it must.
 
-use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
@@ -9,54 +8,23 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_spate-bench");
+mod fixture;
 
-struct Floor {
-    process: Child,
-    address: String,
+use fixture::{Floor, PROGRAM};
+
+fn signal(floor: &Floor, signal: Signal) {
+    let pid = Pid::from_child(&floor.process);
+    kill_process(pid, signal).expect("it is our child");
 }
 
-impl Floor {
-    fn start() -> Floor {
-        let mut process = Command::new(PROGRAM)
-            .args(["floor", "--dir", env!("CARGO_TARGET_TMPDIR")])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
-        let output = process.stdout.take().expect("it is piped");
-        let mut ready = String::new();
-        BufReader::new(output)
-            .read_line(&mut ready)
-            .expect("it says when it is ready");
-        let address = ready
-            .trim()
-            .strip_prefix("ready ")
-            .expect("and where")
-            .to_owned();
-        Floor { process, address }
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_child(&self.process);
-        kill_process(pid, signal).expect("it is our child");
-    }
-
-    fn drive(&self, flags: &[&str]) -> Child {
-        Command::new(PROGRAM)
-            .args(["run", "--json", "--broker", &self.address])
-            .args(["--broker-pid", &self.process.id().to_string()])
-            .args(flags)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the program starts")
-    }
-}
-
-impl Drop for Floor {
-    fn drop(&mut self) {
-        self.process.kill().expect("it is our child");
-        self.process.wait().expect("it has ended");
-    }
+fn drive(floor: &Floor, flags: &[&str]) -> Child {
+    Command::new(PROGRAM)
+        .args(["run", "--json", "--broker", &floor.address])
+        .args(["--broker-pid", &floor.process.id().to_string()])
+        .args(flags)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program starts")
 }
 
 fn outcome(driver: Child) -> Value {
@@ -78,7 +46,7 @@ fn the_rate_is_kept_and_everything_is_answered() {
     let floor = Floor::start();
     let flags = "--rate 2000 --producers 4 --batch-records 2 --partitions 3 --idempotent \
                  --warm-up 300ms --duration 1500ms";
-    let outcome = outcome(floor.drive(&flags.split_whitespace().collect::<Vec<_>>()));
+    let outcome = outcome(drive(&floor, &flags.split_whitespace().collect::<Vec<_>>()));
     let produced = &outcome["produced"];
     assert_eq!(produced["intended"], 3_000);
     assert_eq!(produced["latency"]["count"], 3_000);
@@ -99,11 +67,11 @@ fn the_rate_is_kept_and_everything_is_answered() {
 fn a_standstill_counts_from_the_intended_time() {
     let floor = Floor::start();
     let flags = "--rate 1000 --in-flight 5 --warm-up 500ms --duration 4s";
-    let driver = floor.drive(&flags.split_whitespace().collect::<Vec<_>>());
+    let driver = drive(&floor, &flags.split_whitespace().collect::<Vec<_>>());
     sleep(Duration::from_millis(2_000));
-    floor.signal(Signal::STOP);
+    signal(&floor, Signal::STOP);
     sleep(Duration::from_millis(500));
-    floor.signal(Signal::CONT);
+    signal(&floor, Signal::CONT);
     let outcome = outcome(driver);
     let produced = &outcome["produced"];
     assert_eq!(produced["latency"]["count"], 4_000);

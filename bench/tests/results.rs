@@ -1,65 +1,14 @@
 //! From a run against the floor to its results file, its interval log, limits, a saturation and the
 //! page: everything that one command writes is read by the next.
 
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use serde_json::Value;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_spate-bench");
+mod fixture;
 
-struct Floor {
-    process: Child,
-    address: String,
-}
-
-impl Floor {
-    fn start() -> Floor {
-        Floor::with(&["--dir", env!("CARGO_TARGET_TMPDIR")])
-    }
-
-    fn with(flags: &[&str]) -> Floor {
-        let mut process = Command::new(PROGRAM)
-            .arg("floor")
-            .args(flags)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
-        let output = process.stdout.take().expect("it is piped");
-        let mut ready = String::new();
-        let mut lines = BufReader::new(output);
-        lines
-            .read_line(&mut ready)
-            .expect("it says when it is ready");
-        let address = ready
-            .trim()
-            .strip_prefix("ready ")
-            .expect("and where")
-            .to_owned();
-        Floor { process, address }
-    }
-
-    /// Runs a subcommand against it.
-    fn bench(&self, flags: &str, more: &[&str]) -> Output {
-        let (subcommand, flags) = flags.split_once(' ').expect("a subcommand and flags");
-        bench(
-            &[
-                &[subcommand, "--broker", &self.address],
-                &words(flags)[..],
-                more,
-            ]
-            .concat(),
-        )
-    }
-}
-
-impl Drop for Floor {
-    fn drop(&mut self) {
-        self.process.kill().expect("it is our child");
-        self.process.wait().expect("it has ended");
-    }
-}
+use fixture::{Floor, PROGRAM};
 
 /// A directory that goes with the test.
 struct Folder(PathBuf);
@@ -82,6 +31,19 @@ impl Drop for Folder {
         // The next run has another number: litter only.
         let _ = std::fs::remove_dir_all(&self.0);
     }
+}
+
+/// Runs a subcommand against a floor.
+fn bench_at(floor: &Floor, flags: &str, more: &[&str]) -> Output {
+    let (subcommand, flags) = flags.split_once(' ').expect("a subcommand and flags");
+    bench(
+        &[
+            &[subcommand, "--broker", &floor.address],
+            &words(flags)[..],
+            more,
+        ]
+        .concat(),
+    )
 }
 
 fn words(text: &str) -> Vec<&str> {
@@ -114,7 +76,7 @@ fn an_acceptor_that_discards_answers_all_the_same() {
             "run --json --rate max --producers 2 --in-flight 8 --idempotent {batch} --warm-up 0s \
              --duration 500ms --broker-pid"
         );
-        let ran = floor.bench(&flags, &[&pid]);
+        let ran = bench_at(&floor, &flags, &[&pid]);
         assert!(ran.status.success(), "{}", stderr(&ran));
         let result: Value = serde_json::from_slice(&ran.stdout).expect("it is JSON");
         let produced = &result["produced"];
@@ -131,7 +93,7 @@ fn an_acceptor_that_discards_answers_all_the_same() {
 fn a_run_is_kept_whole_and_becomes_a_page() {
     let (floor, folder) = (Floor::start(), Folder::new("page"));
     let flags = "run --rate 1000 --producers 4 --warm-up 200ms --duration 2s --label tiny --out";
-    let ran = floor.bench(flags, &[&folder.path("")]);
+    let ran = bench_at(&floor, flags, &[&folder.path("")]);
     assert!(ran.status.success(), "{}", stderr(&ran));
     assert!(
         !stderr(&ran).contains("records/s"),
@@ -174,22 +136,22 @@ fn a_run_is_kept_whole_and_becomes_a_page() {
 fn limits_have_an_exit_code_of_their_own() {
     let floor = Floor::start();
     let flags = "run --rate 500 --warm-up 100ms --duration 500ms --fail-if";
-    let fine = floor.bench(flags, &["errors > 0", "--fail-if", "rate < 1"]);
+    let fine = bench_at(&floor, flags, &["errors > 0", "--fail-if", "rate < 1"]);
     assert_eq!(fine.status.code(), Some(0), "{}", stderr(&fine));
-    let broken = floor.bench(flags, &["p50 > 1ns"]);
+    let broken = bench_at(&floor, flags, &["p50 > 1ns"]);
     assert_eq!(broken.status.code(), Some(3), "{}", stderr(&broken));
     assert!(
         stderr(&broken).contains("--fail-if 'p50 > 1ns': it is"),
         "{}",
         stderr(&broken)
     );
-    let missing = floor.bench(flags, &["e2e p99 > 1s"]);
+    let missing = bench_at(&floor, flags, &["e2e p99 > 1s"]);
     assert_eq!(
         missing.status.code(),
         Some(3),
         "a number that is not there is no pass"
     );
-    let nonsense = floor.bench(flags, &["fast"]);
+    let nonsense = bench_at(&floor, flags, &["fast"]);
     assert_eq!(nonsense.status.code(), Some(2), "{}", stderr(&nonsense));
 }
 
@@ -199,7 +161,7 @@ fn a_saturation_ends_with_a_verdict_and_becomes_a_page() {
     let (json, page) = (folder.path("found.json"), folder.path("page.html"));
     let flags = "saturate --bound 30s --from-rate 200 --to-rate 400 --repeats 2 --warm-up 100ms \
                  --duration 500ms --producers 4 --out";
-    let found = floor.bench(flags, &[&json]);
+    let found = bench_at(&floor, flags, &[&json]);
     assert!(found.status.success(), "{}", stderr(&found));
     let said = String::from_utf8_lossy(&found.stdout).into_owned();
     // No machine misses 30 s: both searches end at the highest rate that was allowed.

@@ -4,7 +4,6 @@
 
 use std::net::ToSocketAddrs;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
 use spate_net::kafka::KafkaString;
 use spate_net::kafka::api::Call;
 use spate_net::kafka::api::find_coordinator::FindCoordinatorRequest;
@@ -21,13 +20,12 @@ use spate_net::kafka::api::sync_group::{SyncGroupRequest, SyncGroupRequestAssign
 use spate_net::kafka::error::ErrorCode;
 
 use super::reader::Position;
+use crate::assignor::{PROTOCOL, PROTOCOL_TYPE, deal, partitions_of, subscription};
 use crate::connection::{Access, ClientError, Connection, Endpoint};
 use crate::topic::text;
 
 const SESSION_TIMEOUT_MS: i32 = 10_000;
 const REBALANCE_TIMEOUT_MS: i32 = 30_000;
-const PROTOCOL_TYPE: &str = "consumer";
-const PROTOCOL: &str = "range";
 /// The last versions that ask for one coordinator or one group, and name topics by name.
 const FIND_ONE_UP_TO: i16 = 3;
 const FETCH_ONE_UP_TO: i16 = 7;
@@ -92,7 +90,7 @@ impl Member {
             }
             self.generation = answer.generation_id;
             self.member_id = answer.member_id.clone();
-            let assignments = self.deal(&answer, partitions);
+            let assignments = self.deal(answer, partitions);
             let asked = SyncGroupRequest::default()
                 .with_group_id(self.group.clone())
                 .with_generation_id(self.generation)
@@ -102,7 +100,7 @@ impl Member {
                 .with_assignments(assignments);
             let answer = self.connection.call(&asked).await?;
             match ErrorCode::from(answer.error_code) {
-                ErrorCode::None => return Ok(read_assignment(answer.assignment, &self.topic)),
+                ErrorCode::None => return Ok(partitions_of(answer.assignment, &self.topic)),
                 // Somebody else came meanwhile.
                 ErrorCode::RebalanceInProgress
                 | ErrorCode::IllegalGeneration
@@ -115,7 +113,7 @@ impl Member {
     async fn ask_to_join(&mut self) -> Result<JoinGroupResponse, ClientError> {
         let protocol = JoinGroupRequestProtocol::default()
             .with_name(text(PROTOCOL))
-            .with_metadata(subscription(&self.topic));
+            .with_metadata(subscription(&self.topic, &[], &[]));
         let asked = JoinGroupRequest::default()
             .with_group_id(self.group.clone())
             .with_session_timeout_ms(SESSION_TIMEOUT_MS)
@@ -126,38 +124,17 @@ impl Member {
         self.connection.call(&asked).await
     }
 
-    /// The leader of a group deals the partitions out: so many in a row to each member, the first
-    /// ones one more.
+    /// What the leader of a group hands out; nothing of anybody else.
     fn deal(
         &self,
-        joined: &JoinGroupResponse,
+        joined: JoinGroupResponse,
         partitions: &[i32],
     ) -> Vec<SyncGroupRequestAssignment> {
         if joined.leader != joined.member_id {
             return Vec::new();
         }
-        let mut members: Vec<&KafkaString> = joined
-            .members
-            .iter()
-            .map(|member| &member.member_id)
-            .collect();
-        members.sort_by_key(|member| member.as_str());
-        let (each, more) = (
-            partitions.len() / members.len(),
-            partitions.len() % members.len(),
-        );
-        let mut rest = partitions;
-        let mut assignments = Vec::new();
-        for (index, member) in members.into_iter().enumerate() {
-            let (share, others) = rest.split_at(each + usize::from(index < more));
-            rest = others;
-            assignments.push(
-                SyncGroupRequestAssignment::default()
-                    .with_member_id(member.clone())
-                    .with_assignment(assignment(&self.topic, share)),
-            );
-        }
-        assignments
+        let members = joined.members.into_iter().map(|member| member.member_id);
+        deal(members.collect(), &self.topic, partitions)
     }
 
     /// Says that it is alive; false if it has to join again.
@@ -252,73 +229,5 @@ impl Member {
     fn check(&self, code: i16, what: &str) -> Result<(), ClientError> {
         let what = format!("{what} of group {}", self.group.as_str());
         self.connection.check(code, &what, None)
-    }
-}
-
-/// What a member wants: the consumer protocol's subscription, version 0.
-fn subscription(topic: &str) -> Bytes {
-    let mut bytes = BytesMut::new();
-    bytes.put_i16(0);
-    bytes.put_i32(1);
-    put_text(&mut bytes, topic);
-    bytes.put_i32(-1);
-    bytes.freeze()
-}
-
-/// What a member is given: the consumer protocol's assignment, version 0.
-fn assignment(topic: &str, partitions: &[i32]) -> Bytes {
-    let mut bytes = BytesMut::new();
-    bytes.put_i16(0);
-    bytes.put_i32(1);
-    put_text(&mut bytes, topic);
-    bytes.put_i32(partitions.len() as i32);
-    partitions.iter().for_each(|index| bytes.put_i32(*index));
-    bytes.put_i32(-1);
-    bytes.freeze()
-}
-
-fn put_text(bytes: &mut BytesMut, text: &str) {
-    bytes.put_i16(text.len() as i16);
-    bytes.put_slice(text.as_bytes());
-}
-
-/// The partitions of a topic in an assignment; none if it cannot be read.
-fn read_assignment(mut bytes: Bytes, topic: &str) -> Vec<i32> {
-    let mut read = || {
-        bytes.try_get_i16().ok()?;
-        for _ in 0..bytes.try_get_i32().ok()? {
-            let length = usize::try_from(bytes.try_get_i16().ok()?).ok()?;
-            let is_ours = bytes.get(..length)? == topic.as_bytes();
-            bytes.advance(length);
-            let mut partitions = Vec::new();
-            for _ in 0..bytes.try_get_i32().ok()? {
-                partitions.push(bytes.try_get_i32().ok()?);
-            }
-            if is_ours {
-                return Some(partitions);
-            }
-        }
-        None
-    };
-    read().unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn assignments_are_read_as_they_are_written() {
-        let bytes = assignment("mine", &[3, 1, 2]);
-        assert_eq!(read_assignment(bytes.clone(), "mine"), [3, 1, 2]);
-        assert_eq!(read_assignment(bytes.clone(), "other"), Vec::<i32>::new());
-        for cut in 0..bytes.len() - 4 {
-            assert_eq!(
-                read_assignment(bytes.slice(..cut), "mine"),
-                Vec::<i32>::new(),
-                "{cut}"
-            );
-        }
-        assert_eq!(read_assignment(Bytes::new(), "mine"), Vec::<i32>::new());
     }
 }

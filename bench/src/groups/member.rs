@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use spate_net::kafka::KafkaString;
 use spate_net::kafka::api::find_coordinator;
 use spate_net::kafka::api::find_coordinator::FindCoordinatorRequest;
@@ -12,15 +12,14 @@ use spate_net::kafka::api::join_group::{
     JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse,
 };
 use spate_net::kafka::api::leave_group::{self, LeaveGroupRequest, MemberIdentity};
-use spate_net::kafka::api::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
+use spate_net::kafka::api::sync_group::SyncGroupRequest;
 use spate_net::kafka::error::ErrorCode;
 use spate_net::reactor::sleep;
 
+use crate::assignor::{PROTOCOL, PROTOCOL_TYPE, deal, partitions_of, subscription};
 use crate::connection::{ClientError, Connection};
 use crate::topic::text;
 
-const PROTOCOL_TYPE: &str = "consumer";
-const PROTOCOL: &str = "range";
 /// The Java consumer's own settings.
 const SESSION_TIMEOUT_MS: i32 = 45_000;
 const REBALANCE_TIMEOUT_MS: i32 = 300_000;
@@ -93,7 +92,7 @@ impl Member {
     /// If the broker refuses.
     pub async fn join(&mut self, topic: &str) -> Result<Option<Led>, ClientError> {
         self.joins += 1;
-        self.subscription = subscription(topic, self.joins, &self.assigned);
+        self.subscription = subscription(topic, &self.joins.to_be_bytes(), &self.assigned);
         let deadline = Instant::now() + READY_WITHIN;
         let joined = loop {
             let joined = self.join_once().await?;
@@ -134,11 +133,12 @@ impl Member {
     /// If the broker refuses.
     pub async fn sync(
         &mut self,
-        led: Option<&Led>,
+        led: Option<Led>,
         topic: &str,
         partitions: i32,
     ) -> Result<bool, ClientError> {
-        let assignments = led.map_or(Vec::new(), |led| hand_out(&led.members, topic, partitions));
+        let all: Vec<i32> = (0..partitions).collect();
+        let assignments = led.map_or(Vec::new(), |led| deal(led.members, topic, &all));
         let request = SyncGroupRequest::default()
             .with_group_id(text(&self.group))
             .with_generation_id(self.generation)
@@ -151,7 +151,7 @@ impl Member {
             return Ok(false);
         }
         self.connection.check(answer.error_code, "to sync", None)?;
-        self.assigned = partitions_of(&answer.assignment);
+        self.assigned = partitions_of(answer.assignment, topic);
         Ok(true)
     }
 
@@ -162,7 +162,7 @@ impl Member {
     pub async fn enter(&mut self, topic: &str, partitions: i32) -> Result<(), ClientError> {
         loop {
             let led = self.join(topic).await?;
-            if self.sync(led.as_ref(), topic, partitions).await? {
+            if self.sync(led, topic, partitions).await? {
                 return Ok(());
             }
         }
@@ -201,82 +201,5 @@ impl Member {
         }
         let answer = self.connection.call(&request).await?;
         self.connection.check(answer.error_code, "to leave", None)
-    }
-}
-
-/// What a consumer puts into its join: version 1 with one topic, data of its own, what it owns.
-fn subscription(topic: &str, own: i32, owned: &[i32]) -> Bytes {
-    let mut bytes = BytesMut::new();
-    bytes.put_i16(1);
-    bytes.put_i32(1);
-    put_text(&mut bytes, topic);
-    bytes.put_i32(size_of_val(&own) as i32);
-    bytes.put_i32(own);
-    put_owned(&mut bytes, topic, owned);
-    bytes.freeze()
-}
-
-/// Ranges of neighbouring partitions, one for each member.
-fn hand_out(
-    members: &[KafkaString],
-    topic: &str,
-    partitions: i32,
-) -> Vec<SyncGroupRequestAssignment> {
-    let count = members.len() as i64;
-    let bound = |place: i64| (place * i64::from(partitions) / count) as i32;
-    let one = |(place, member): (usize, &KafkaString)| {
-        let place = place as i64;
-        let part: Vec<i32> = (bound(place)..bound(place + 1)).collect();
-        let mut bytes = BytesMut::new();
-        bytes.put_i16(0);
-        put_owned(&mut bytes, topic, &part);
-        bytes.put_i32(-1);
-        SyncGroupRequestAssignment::default()
-            .with_member_id(member.clone())
-            .with_assignment(bytes.freeze())
-    };
-    members.iter().enumerate().map(one).collect()
-}
-
-fn put_text(bytes: &mut BytesMut, text: &str) {
-    bytes.put_i16(text.len() as i16);
-    bytes.put_slice(text.as_bytes());
-}
-
-fn put_owned(bytes: &mut BytesMut, topic: &str, partitions: &[i32]) {
-    bytes.put_i32(1);
-    put_text(bytes, topic);
-    bytes.put_i32(partitions.len() as i32);
-    for partition in partitions {
-        bytes.put_i32(*partition);
-    }
-}
-
-/// The partitions of an assignment of one topic that we have written ourselves.
-fn partitions_of(assignment: &[u8]) -> Vec<i32> {
-    let name_at = 2 + 4;
-    let Some(length) = assignment.get(name_at..name_at + 2) else {
-        return Vec::new();
-    };
-    let count_at = name_at + 2 + usize::from(u16::from_be_bytes([length[0], length[1]]));
-    let numbers = assignment.get(count_at..).unwrap_or_default();
-    let number = |bytes: &[u8]| i32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-    let mut numbers = numbers.chunks_exact(4).map(number);
-    let count = numbers.next().unwrap_or(0);
-    numbers.take(usize::try_from(count).unwrap_or(0)).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_partition_is_handed_out_once_and_read_back() {
-        let members: Vec<KafkaString> = ["a", "b", "c"].map(text).to_vec();
-        let handed = hand_out(&members, "topic", 10);
-        let parts = handed.iter().map(|part| partitions_of(&part.assignment));
-        let parts: Vec<Vec<i32>> = parts.collect();
-        assert_eq!(parts, [vec![0, 1, 2], vec![3, 4, 5], vec![6, 7, 8, 9]]);
-        assert!(partitions_of(b"").is_empty());
     }
 }

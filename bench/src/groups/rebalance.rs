@@ -60,11 +60,7 @@ pub async fn run(
         }
         let seconds = began.elapsed().as_secs_f64();
         let (broker_usage, driver_usage) = Look::take(broker)?.since(&before);
-        let shared: usize = members.iter().map(|member| member.assigned.len()).sum();
-        assert_eq!(
-            shared, options.partitions as usize,
-            "each partition is handed out once"
-        );
+        check_parts(&members, options.partitions)?;
         for member in &mut members {
             member.leave().await?;
         }
@@ -78,6 +74,21 @@ pub async fn run(
         })
     })
     .await
+}
+
+/// Whether each partition is somebody's, and nobody else's.
+fn check_parts(members: &[Member], partitions: i32) -> Result<(), GroupsError> {
+    let parts = members.iter().flat_map(|member| &member.assigned);
+    let mut assigned: Vec<i32> = parts.copied().collect();
+    assigned.sort_unstable();
+    if assigned.iter().copied().eq(0..partitions) {
+        return Ok(());
+    }
+    let assigned = assigned.len();
+    Err(GroupsError::Assignment {
+        assigned,
+        partitions,
+    })
 }
 
 /// Lets the group form: generation follows generation until all members are in one.

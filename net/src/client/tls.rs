@@ -18,6 +18,8 @@ pub struct TlsStream {
     session: RefCell<ClientConnection>,
     /// Plaintext that nobody has asked for yet.
     deciphered: RefCell<BytesMut>,
+    /// Whether the broker has said that nothing follows: the session takes no bytes after that.
+    is_ended: Cell<bool>,
     is_sending: Cell<bool>,
     sent: Notify,
 }
@@ -42,6 +44,7 @@ impl TlsStream {
             socket,
             session: RefCell::new(session),
             deciphered: RefCell::default(),
+            is_ended: Cell::new(false),
             is_sending: Cell::new(false),
             sent: Notify::new(),
         };
@@ -111,12 +114,15 @@ impl TlsStream {
 
     /// Receives once and deciphers what came; false at the end.
     async fn take_in(&self) -> io::Result<bool> {
+        if self.is_ended.get() {
+            return Ok(false);
+        }
         let received = self.socket.receive().await?;
         if received.is_empty() {
             return Ok(false);
         }
         let mut rest = &received[..];
-        while !rest.is_empty() {
+        while !rest.is_empty() && !self.is_ended.get() {
             self.decipher(&mut rest)?;
         }
         let has_answer = self.session.borrow().wants_write();
@@ -131,6 +137,7 @@ impl TlsStream {
         let mut session = self.session.borrow_mut();
         session.read_tls(rest)?;
         let state = session.process_new_packets().map_err(io::Error::other)?;
+        self.is_ended.set(state.peer_has_closed());
         let ready = state.plaintext_bytes_to_read();
         let mut deciphered = self.deciphered.borrow_mut();
         let before = deciphered.len();
