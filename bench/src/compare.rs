@@ -22,7 +22,9 @@ use crate::report::describe;
 use crate::report::number::time;
 use crate::result::{ResultError, RunResult};
 use crate::run::{Outcome, Target, run};
+use crate::scenario::file::{self, Named};
 use crate::scenario::{BadValue, Scenario, parse_duration, parse_key_value};
+use crate::security::{OptionsError, SecurityOptions};
 
 /// What to compare.
 #[derive(Clone, Debug, Args)]
@@ -34,12 +36,15 @@ pub struct CompareOptions {
     /// Rounds; the table shows medians
     #[arg(long, default_value_t = 3)]
     pub rounds: usize,
-    /// Time of measuring in each round of each case
-    #[arg(long, default_value = "4s", value_parser = parse_duration)]
-    pub duration: Duration,
-    /// Time before measuring
-    #[arg(long, default_value = "1s", value_parser = parse_duration)]
-    pub warm_up: Duration,
+    /// Compare on what this file says instead of the cases of our own; may be repeated
+    #[arg(long = "scenario", value_name = "FILE", value_parser = file::load)]
+    pub scenarios: Vec<Named>,
+    /// Time of measuring in each round of each case [default: 4s, or what a scenario says]
+    #[arg(long, value_parser = parse_duration)]
+    pub duration: Option<Duration>,
+    /// Time before measuring [default: 1s, or what a scenario says]
+    #[arg(long, value_parser = parse_duration)]
+    pub warm_up: Option<Duration>,
     /// Rest before each measurement, after all dirty pages were written back: else the next broker
     /// pays for what the one before it left to the kernel
     #[arg(long, default_value = "1s", value_parser = parse_duration)]
@@ -65,6 +70,9 @@ pub struct CompareOptions {
     /// Write the JSON to this file too, for `spate-bench report`
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// What connections to all of them are protected by
+    #[command(flatten)]
+    pub security: SecurityOptions,
 }
 
 /// A broker to be compared.
@@ -193,7 +201,13 @@ pub struct RoundCompared {
 
 /// Runs the whole comparison and prints it. A broker that fails leaves gaps in the table; the
 /// others are still compared, and the error at the end says what is missing.
-pub fn compare(options: &CompareOptions) -> Result<(), CompareError> {
+pub fn compare(mut options: CompareOptions) -> Result<(), CompareError> {
+    let security = options.security.read()?;
+    // The floor speaks in the clear.
+    for contender in options.brokers.iter_mut().filter(|one| one.can_be_read()) {
+        contender.target.security = security.clone();
+    }
+    let options = &options;
     let all = case::cases(options);
     let wanted = |case: &Case| options.only.is_empty() || options.only.contains(&case.number);
     let cases: Vec<Case> = all.into_iter().filter(wanted).collect();
@@ -290,6 +304,9 @@ pub enum CompareError {
         /// Why.
         text: String,
     },
+    /// What connections were to be protected by.
+    #[error(transparent)]
+    Security(#[from] OptionsError),
     /// The results as JSON.
     #[error(transparent)]
     Result(#[from] ResultError),
@@ -402,10 +419,9 @@ impl Contender {
 
     /// The scenario with this broker's topic configs and flags.
     fn fit(&self, scenario: &Scenario) -> Scenario {
-        let mut own = Scenario {
-            topic_configs: self.topic_configs.clone(),
-            ..scenario.clone()
-        };
+        let mut own = scenario.clone();
+        // Its own come last, and so count.
+        own.topic_configs.extend(self.topic_configs.iter().cloned());
         // They were tried when the contender was read.
         let _ = setting::apply(&mut own, &self.flags);
         own

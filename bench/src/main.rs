@@ -56,6 +56,9 @@ Examples:
     spate-bench saturate --producers 64 --partitions 8 --duration 5s --bound 10ms
   Two brokers on this machine, interleaved, each with its process:
     spate-bench compare --broker spate=127.0.0.1:9092,PID --broker kafka=127.0.0.1:9192,PID
+  The same two by scenarios that ship:
+    spate-bench compare --broker spate=HOST:9092 --broker kafka=HOST:9192 \
+      --scenario bench/scenarios/burst.toml --scenario bench/scenarios/fan-out.toml
   A scenario that ships, at another rate:
     spate-bench run --scenario bench/scenarios/burst.toml --rate 20000@100ms/900ms
   Is anything lost while somebody kills the broker?
@@ -90,10 +93,10 @@ enum Command {
     ///
     /// Kill, restart or cut the broker off while this runs; it connects again by itself.
     Verify(Box<VerifyOptions>),
-    /// Run the same cases on several brokers, interleaved, and print medians side by side
-    Compare(CompareOptions),
+    /// Run the same load on several brokers, interleaved, and print medians side by side
+    Compare(Box<CompareOptions>),
     /// Search the highest rate at which a percentile of the latency stays under a bound
-    Saturate(SaturateOptions),
+    Saturate(Box<SaturateOptions>),
     /// Make one HTML page of results, with charts
     Report(ReportOptions),
     /// Measure what this machine gives at best: durable writes, loopback, timers, the floor
@@ -125,7 +128,7 @@ fn obey(command: Command) -> Result<ExitCode, Box<dyn Error>> {
     match command {
         Command::Run(options) => return command::run_one(&options),
         Command::Verify(options) => verify(&options)?,
-        Command::Compare(options) => compare::compare(&options)?,
+        Command::Compare(options) => compare::compare(*options)?,
         Command::Saturate(options) => saturate_broker(&options)?,
         Command::Report(options) => page::report(&options)?,
         Command::Probe(options) => probe_machine(&options)?,

@@ -7,11 +7,13 @@ pub mod table;
 
 use std::fmt::{self, Write};
 
+use clap::ValueEnum;
+
 use self::number::{bytes, per_second, time, whole};
 use crate::histogram::Summary;
 use crate::process::Usage;
 use crate::run::{ChurnOutcome, ConsumeOutcome, Outcome, ProduceOutcome};
-use crate::scenario::Scenario;
+use crate::scenario::{Compression, Keys, Scenario};
 
 /// Bytes in the GB of "CPU seconds per GB".
 pub const GB: f64 = 1e9;
@@ -95,7 +97,19 @@ pub fn describe(scenario: &Scenario) -> String {
              {rate}"
         );
     }
+    if scenario.keys != Keys::None {
+        text += &format!(", {} keys", name_of(&scenario.keys));
+    }
+    if scenario.codec != Compression::None {
+        text += &format!(", {}", name_of(&scenario.codec));
+    }
     text + &describe_readers(scenario)
+}
+
+/// As the flag has it.
+fn name_of(value: &impl ValueEnum) -> String {
+    let found = value.to_possible_value();
+    found.map_or(String::new(), |found| found.get_name().to_owned())
 }
 
 fn describe_readers(scenario: &Scenario) -> String {

@@ -20,6 +20,7 @@ use crate::report::number::{time, whole};
 use crate::result::total;
 use crate::run::{Outcome, RunError, Target, run};
 use crate::scenario::{Rate, Scenario, parse_duration};
+use crate::security::{OptionsError, SecurityOptions};
 
 /// What the JSON says it is.
 pub const FORMAT: &str = "spate-bench saturation 1";
@@ -63,6 +64,9 @@ pub struct SaturateOptions {
     /// Write the JSON to this file too, for `spate-bench report`
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// What connections are protected by
+    #[command(flatten)]
+    pub security: SecurityOptions,
     /// The load; --rate is what is searched for
     #[command(flatten)]
     pub scenario: Box<Scenario>,
@@ -105,6 +109,9 @@ pub enum SaturateError {
         /// Why.
         source: RunError,
     },
+    /// What connections were to be protected by.
+    #[error(transparent)]
+    Security(#[from] OptionsError),
     /// End to end without a consumer.
     #[error("--of end-to-end needs --consumers")]
     NoConsumer,
@@ -204,7 +211,10 @@ pub fn saturate(options: &SaturateOptions) -> Result<Saturation, SaturateError> 
     if options.of == Bounded::EndToEnd && options.scenario.consumers == 0 {
         return Err(SaturateError::NoConsumer);
     }
-    let target = Target::at(&options.broker);
+    let target = Target {
+        security: options.security.read()?,
+        ..Target::at(&options.broker)
+    };
     let mut searches = Vec::new();
     for number in 1..=options.repeats {
         tell(format_args!("search {number} of {}", options.repeats));

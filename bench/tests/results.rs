@@ -199,3 +199,37 @@ fn settings_of_one_broker_are_compared_with_a_verdict() {
     assert!(reported.status.success(), "{}", stderr(&reported));
     assert!(read(&page).contains("one beside two"));
 }
+
+#[test]
+fn brokers_are_compared_on_scenarios_of_files() {
+    let (floor, folder) = (Floor::start(), Folder::new("scenarios"));
+    let brokers = ["one", "two"].map(|name| format!("{name}={}", floor.address));
+    let mut arguments = words("compare --rounds 1 --warm-up 100ms --prime 100ms --settle 0s");
+    for broker in &brokers {
+        arguments.extend(["--broker", broker]);
+    }
+    let paths = ["steady", "keyed"].map(|name| folder.path(&format!("{name}.toml")));
+    let steady = "question = 'How long?'\nproducers = 2\nrate = 2000\nduration = '300ms'\n";
+    std::fs::write(&paths[0], steady).expect("the folder is ours");
+    let keyed = "producers = 2\npartitions = 4\nkeys = 'zipf'\ncodec = 'lz4'\nduration = '200ms'\n";
+    std::fs::write(&paths[1], keyed).expect("the folder is ours");
+    for path in &paths {
+        arguments.extend(["--scenario", path]);
+    }
+    let compared = bench(&arguments);
+    assert!(compared.status.success(), "{}", stderr(&compared));
+    let said = String::from_utf8_lossy(&compared.stdout).into_owned();
+    assert!(said.contains("1. steady: How long?"), "{said}");
+    assert!(said.contains("open loop; 0.3 s after 0.1 s"), "{said}");
+    assert!(said.contains("2. keyed\n"), "{said}");
+    assert!(said.contains("zipf keys, lz4; 0.2 s after 0.1 s"), "{said}");
+    assert!(
+        said.contains("CPU us/record") && said.contains("CPU s/GB"),
+        "{said}"
+    );
+
+    std::fs::write(&paths[0], "rats = 5").expect("the folder is ours");
+    let refused = bench(&arguments);
+    assert!(!refused.status.success());
+    assert!(stderr(&refused).contains("--rats"), "{}", stderr(&refused));
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{CompareOptions, Contender};
 use crate::report::number::whole;
 use crate::run::{RunError, Target, create_topic, delete_topic, run};
+use crate::scenario::file::Named;
 use crate::scenario::{Rate, RecordBytes, Scenario};
 
 /// A number of the table.
@@ -15,10 +16,14 @@ pub enum Metric {
     Records,
     /// Bytes per second.
     Bytes,
+    /// Bytes per second of those who read the past.
+    Backfilled,
     /// Half of all latencies are at most this.
     P50,
     /// All but a hundredth.
     P99,
+    /// The same until a consumer has the record.
+    EndToEndP99,
     /// The broker's CPU time for a record.
     CpuPerRecord,
     /// The broker's CPU time for a GB.
@@ -46,6 +51,7 @@ pub enum Lasting {
 }
 
 /// One question to all brokers.
+#[derive(Clone)]
 pub struct Case {
     /// Its number in `--only`.
     pub number: usize,
@@ -54,7 +60,7 @@ pub struct Case {
     /// How.
     pub scenario: Scenario,
     /// The answers, in the table's order.
-    pub metrics: &'static [Metric],
+    pub metrics: Vec<Metric>,
     /// What lives through the rounds.
     pub lasting: Lasting,
 }
@@ -105,15 +111,56 @@ const KIB: usize = 1024;
 /// Records of 1 KiB in a large batch.
 const BATCH_RECORDS: u64 = 128;
 
-/// All cases, in order.
+/// How long a case of our own is measured, and how long before that it runs.
+const DURATION: Duration = Duration::from_secs(4);
+const WARM_UP: Duration = Duration::from_secs(1);
+
+/// All cases, in order: the scenarios that were given, or our own.
 pub fn cases(options: &CompareOptions) -> Vec<Case> {
-    let mut cases = one_by_one(options);
-    cases.extend(steady(options));
-    cases.extend(volume(options));
+    let mut cases = if options.scenarios.is_empty() {
+        [one_by_one(options), steady(options), volume(options)].concat()
+    } else {
+        let given = options.scenarios.iter();
+        given.map(|named| of_file(named, options)).collect()
+    };
     for (number, case) in (1..).zip(&mut cases) {
         case.number = number;
     }
     cases
+}
+
+/// A scenario as its file says, but for the times that were given.
+fn of_file(named: &Named, options: &CompareOptions) -> Case {
+    let mut scenario = named.scenario.clone();
+    scenario.duration = options.duration.unwrap_or(scenario.duration);
+    scenario.warm_up = options.warm_up.unwrap_or(scenario.warm_up);
+    let question = match &scenario.question {
+        Some(question) => format!("{}: {question}", named.name),
+        None => named.name.clone(),
+    };
+    let metrics = metrics_of(&scenario);
+    Case::new(&question, scenario, &metrics)
+}
+
+/// What there is to say of a scenario.
+fn metrics_of(scenario: &Scenario) -> Vec<Metric> {
+    let fixed = scenario.rate.per_second().is_some();
+    let follows = scenario.consumers > 0 && !scenario.repeat;
+    let told = [
+        (Metric::Records, true),
+        (Metric::Bytes, !fixed),
+        (Metric::P50, scenario.producers > 0),
+        (Metric::P99, scenario.producers > 0),
+        (Metric::EndToEndP99, scenario.producers > 0 && follows),
+        (Metric::Backfilled, scenario.backfill > 0),
+        (Metric::CpuPerRecord, fixed),
+        (Metric::MachinePerRecord, fixed),
+        (Metric::CpuPerGb, !fixed),
+        (Metric::MachinePerGb, !fixed),
+        (Metric::Memory, true),
+    ];
+    let told = told.into_iter().filter(|(_, is_told)| *is_told);
+    told.map(|(metric, _)| metric).collect()
 }
 
 /// Many connections with small durable records: what a record costs.
@@ -199,8 +246,8 @@ fn base(options: &CompareOptions) -> Scenario {
         record_bytes: RecordBytes::Fixed(KIB),
         // As Kafka's Java producer does by default: brokers are to pay for what people use.
         idempotent: true,
-        warm_up: options.warm_up,
-        duration: options.duration,
+        warm_up: options.warm_up.unwrap_or(WARM_UP),
+        duration: options.duration.unwrap_or(DURATION),
         drain: Duration::from_secs(5),
         ..Scenario::default()
     }
@@ -208,12 +255,12 @@ fn base(options: &CompareOptions) -> Scenario {
 
 impl Case {
     /// A case that needs nothing but its rounds; its number comes with the list.
-    fn new(question: &str, scenario: Scenario, metrics: &'static [Metric]) -> Case {
+    fn new(question: &str, scenario: Scenario, metrics: &[Metric]) -> Case {
         Case {
             number: 0,
             question: question.to_owned(),
             scenario,
-            metrics,
+            metrics: metrics.to_vec(),
             lasting: Lasting::Nothing,
         }
     }
@@ -223,7 +270,8 @@ impl Case {
         let fixed = self.scenario.rate.per_second().is_some();
         let told = move |metric: &Metric| match metric {
             Metric::Records | Metric::Bytes => !fixed,
-            Metric::P99 => true,
+            Metric::P99 | Metric::EndToEndP99 => true,
+            Metric::Backfilled => self.scenario.backfill_rate.is_none(),
             Metric::CpuPerRecord | Metric::CpuPerGb => true,
             _ => false,
         };
@@ -232,7 +280,13 @@ impl Case {
 
     /// Whether a broker can be asked at all.
     pub fn suits(&self, contender: &Contender) -> bool {
-        self.scenario.consumers == 0 || contender.can_be_read()
+        let Scenario {
+            consumers,
+            backfill,
+            churn_topics,
+            ..
+        } = &self.scenario;
+        contender.can_be_read() || (*consumers == 0 && *backfill == 0 && churn_topics.is_none())
     }
 
     /// Makes what lives through the rounds.

@@ -27,11 +27,9 @@ fn write(
 ) -> fmt::Result {
     writeln!(
         out,
-        "medians of {} interleaved rounds, {} s measured after {} s each; +- is half the range; \
-         machine is all CPU but the driver's, for write-back of a page cache is charged to nobody",
+        "medians of {} interleaved rounds; +- is half the range; machine is all CPU but the \
+         driver's, for write-back of a page cache is charged to nobody",
         options.rounds,
-        options.duration.as_secs_f64(),
-        options.warm_up.as_secs_f64()
     )?;
     for contender in &options.brokers {
         let Contender {
@@ -53,7 +51,13 @@ fn write(
     }
     for case in cases {
         writeln!(out, "\n{}. {}", case.number, case.question)?;
-        writeln!(out, "   {}", describe(&case.scenario))?;
+        writeln!(
+            out,
+            "   {}; {} s after {} s",
+            describe(&case.scenario),
+            case.scenario.window().as_secs_f64(),
+            case.scenario.warm_up.as_secs_f64()
+        )?;
         let of_case: Vec<&Round> = rounds
             .iter()
             .filter(|round| round.case == case.number)
@@ -193,7 +197,7 @@ impl Values {
 
 impl Metric {
     fn more_is_better(self) -> bool {
-        matches!(self, Metric::Records | Metric::Bytes)
+        matches!(self, Metric::Records | Metric::Bytes | Metric::Backfilled)
     }
 
     fn name(self) -> &'static str {
@@ -202,6 +206,8 @@ impl Metric {
             Metric::Bytes => "bytes/s",
             Metric::P50 => "p50",
             Metric::P99 => "p99",
+            Metric::EndToEndP99 => "end-to-end p99",
+            Metric::Backfilled => "backlog bytes/s",
             Metric::CpuPerRecord => "CPU us/record",
             Metric::CpuPerGb => "CPU s/GB",
             Metric::Memory => "resident",
@@ -230,6 +236,10 @@ impl Metric {
             ),
             Metric::P50 => produced.map(|done| done.latency.p50_ns as f64),
             Metric::P99 => produced.map(|done| done.latency.p99_ns as f64),
+            Metric::EndToEndP99 => consumed.map(|done| done.end_to_end.p99_ns as f64),
+            Metric::Backfilled => {
+                consumed.map(|done| done.backfilled_bytes as f64 / outcome.seconds)
+            }
             Metric::CpuPerRecord => outcome.per_record_us(outcome.broker_usage.as_ref()?.cpu_s),
             Metric::CpuPerGb => outcome.per_gb_s(outcome.broker_usage.as_ref()?.cpu_s),
             Metric::Memory => Some(outcome.broker_usage.as_ref()?.rss_bytes as f64),
@@ -242,8 +252,8 @@ impl Metric {
     fn show(self, value: f64) -> String {
         match self {
             Metric::Records | Metric::OpenFiles => whole(value.round() as u64),
-            Metric::Bytes | Metric::Memory => bytes(value),
-            Metric::P50 | Metric::P99 => time(value),
+            Metric::Bytes | Metric::Backfilled | Metric::Memory => bytes(value),
+            Metric::P50 | Metric::P99 | Metric::EndToEndP99 => time(value),
             Metric::CpuPerRecord
             | Metric::CpuPerGb
             | Metric::MachinePerRecord

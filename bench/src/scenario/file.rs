@@ -5,7 +5,10 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use clap::{Args, Command, FromArgMatches};
 use toml::Value;
+
+use super::{BadScenario, Scenario};
 
 /// Why a scenario file could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -36,11 +39,64 @@ pub enum FileError {
         /// What its value is.
         kind: &'static str,
     },
+    /// A key or a value that no flag has.
+    #[error("scenario {}: {source}", path.display())]
+    Flag {
+        /// The file.
+        path: PathBuf,
+        /// What the command line's parser said.
+        source: Box<clap::Error>,
+    },
+    /// Settings that contradict each other.
+    #[error("scenario {}: {source}", path.display())]
+    Contradiction {
+        /// The file.
+        path: PathBuf,
+        /// Which.
+        source: BadScenario,
+    },
 }
 
+/// A scenario by its file's name.
+#[derive(Clone, Debug)]
+pub struct Named {
+    /// The file's name, without its ending.
+    pub name: String,
+    /// What it says.
+    pub scenario: Scenario,
+}
+
+/// Reads a scenario that needs no further flags.
+pub fn load(path: &str) -> Result<Named, FileError> {
+    let path = Path::new(path);
+    let line = Command::new("scenario").no_binary_name(true);
+    let matches = Scenario::augment_args(line)
+        .try_get_matches_from(read(path)?)
+        .and_then(|matches| Scenario::from_arg_matches(&matches));
+    let scenario = matches.map_err(|source| FileError::Flag {
+        path: path.to_owned(),
+        source: Box::new(source),
+    })?;
+    scenario
+        .check()
+        .map_err(|source| FileError::Contradiction {
+            path: path.to_owned(),
+            source,
+        })?;
+    let name = path.file_stem().unwrap_or(path.as_os_str());
+    let name = name.to_string_lossy().into_owned();
+    Ok(Named { name, scenario })
+}
+
+/// The subcommand that takes several scenarios, each for itself.
+const TAKES_SEVERAL: &str = "compare";
+
 /// The command line with every `--scenario FILE` replaced by what the file says, in front of all
-/// other flags of its subcommand.
+/// other flags of its subcommand. `compare` reads its files itself.
 pub fn expand(arguments: Vec<OsString>) -> Result<Vec<OsString>, FileError> {
+    if arguments.get(1).is_some_and(|given| given == TAKES_SEVERAL) {
+        return Ok(arguments);
+    }
     let (mut flags, mut rest) = (Vec::new(), Vec::new());
     let mut arguments = arguments.into_iter();
     while let Some(argument) = arguments.next() {
@@ -143,7 +199,17 @@ mod tests {
             fs::write(&path, bad).unwrap();
             let name = path.to_str().unwrap();
             assert!(expand(strings(&["b", "run", &format!("--scenario={name}")])).is_err());
+            assert!(load(name).is_err());
         }
+        fs::write(&path, "rats = 5").unwrap();
+        let error = load(path.to_str().unwrap()).unwrap_err().to_string();
+        assert!(
+            error.contains("--rats") && error.contains("bad.toml"),
+            "{error}"
+        );
+        fs::write(&path, "producers = 0").unwrap();
+        let error = load(path.to_str().unwrap()).unwrap_err().to_string();
+        assert!(error.contains("--producers 0 cannot work"), "{error}");
         assert!(expand(strings(&["b", "run", "--scenario", "/does/not/exist"])).is_err());
     }
 
@@ -155,21 +221,10 @@ mod tests {
         for entry in fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
             let name = path.to_str().unwrap();
-            let line = expand(strings(&["b", &format!("--scenario={name}")])).unwrap();
-            let mut line = line;
-            // There is no subcommand here, but `expand` leaves its place.
-            line.retain(|argument| !argument.is_empty());
-            let scenario = Line::try_parse_from(line).map_err(|error| error.to_string());
-            let scenario = scenario
-                .unwrap_or_else(|error| panic!("{name}: {error}"))
-                .scenario;
-            scenario
-                .check()
-                .unwrap_or_else(|error| panic!("{name}: {error}"));
-            assert!(
-                scenario.question.is_some_and(|text| text.ends_with('?')),
-                "{name}"
-            );
+            let loaded = load(name).unwrap_or_else(|error| panic!("{error}"));
+            assert!(name.ends_with(&format!("/{}.toml", loaded.name)));
+            let question = loaded.scenario.question;
+            assert!(question.is_some_and(|text| text.ends_with('?')), "{name}");
             count += 1;
         }
         assert!(count >= 10, "{count}");
