@@ -15,8 +15,6 @@ started broker uses, and the most that its start did."""
 import argparse
 import os
 import shutil
-import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -25,7 +23,8 @@ import confluent_kafka
 import confluent_kafka.admin
 
 from lab import ROOT
-from lab.broker import Broker, Elsewhere, free_ports
+from lab.broker import Broker, Elsewhere
+from lab.peer import Kafka
 
 TOPIC = "filled"
 PARTITIONS = 8
@@ -33,35 +32,6 @@ SMALL_RECORD = os.urandom(1 << 10)
 RECORD = os.urandom(50 << 10) + bytes(50 << 10)
 GIB = 1 << 30
 PATIENCE_S = 120
-
-
-class Kafka(Elsewhere):
-    """A real Kafka of this checkout that is killed and goes on with its data."""
-
-    script = ROOT / "scripts" / "peers" / "kafka"
-
-    def __init__(self):
-        # Its controller takes the next one.
-        self.port = free_ports(2)
-        super().__init__(f"127.0.0.1:{self.port}")
-        self.pid = None
-
-    def _run(self, verb: str) -> str:
-        done = subprocess.run([self.script, verb, str(self.port)], check=True,
-                              capture_output=True, text=True)
-        return done.stdout.strip()
-
-    def start(self) -> None:
-        self.pid = int(self._run("start" if self.pid is None else "resume"))
-
-    def kill(self) -> None:
-        os.kill(self.pid, signal.SIGKILL)
-        while Path(f"/proc/{self.pid}").exists():
-            time.sleep(0.01)
-
-    def stop(self) -> None:
-        if self.pid is not None:
-            self._run("stop")
 
 
 def create_topic(broker: Elsewhere, partitions: int = PARTITIONS) -> None:
