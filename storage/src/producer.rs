@@ -14,10 +14,10 @@ pub const WINDOW: usize = 5;
 
 /// Producers of a partition that are remembered at most; a store with small journal files remembers
 /// fewer. Kafka remembers all for a day, in memory that nothing bounds, and every row of the
-/// journal repeats them (S8): a million would be two hundred MiB for each of its files. The one
-/// that has not been seen for longest is forgotten first, as if it had expired: what it sends next
-/// is accepted whatever its sequence is (KIP-360), and only a batch that it sends again after so
-/// many others came is stored twice.
+/// journal repeats them (S8): a million would be two hundred MiB for each of its files. One that has
+/// not been seen for long makes room for a newcomer, as if it had expired: what it sends next is
+/// accepted whatever its sequence is (KIP-360), and only a batch that it sends again after so many
+/// others came is stored twice.
 pub const PRODUCERS_MAX: usize = 20_000;
 
 /// One remembered batch.
@@ -164,6 +164,10 @@ impl ProducerTable {
 
     /// Remembers a batch known from a row or an announcement.
     pub fn note_sent(&mut self, id: ProducerId, epoch: ProducerEpoch, seen_ms: i64, sent: Sent) {
+        if self.producers.len() >= self.limit && !self.producers.contains_key(&id) {
+            // Before it comes: it was seen last of all, whatever has become of the others.
+            self.forget_down_to(self.limit.saturating_sub(1));
+        }
         let round = &mut self.round;
         let known = self.producers.entry(id).or_insert_with(|| {
             round.push_back((id, seen_ms));
@@ -183,7 +187,6 @@ impl ProducerTable {
         known.seen_ms = seen_ms;
         known.sent.rotate_left(1);
         known.sent[WINDOW - 1] = Some(sent);
-        self.forget_excess();
     }
 
     /// An empty table with another limit.
@@ -198,22 +201,20 @@ impl ProducerTable {
     /// Remembers no more than `limit` from now on.
     pub fn bound(&mut self, limit: usize) {
         self.limit = limit;
-        if self.producers.len() > limit {
-            // A row has them by their ids.
-            let producers = &self.producers;
-            for (id, seen_ms) in &mut self.round {
-                *seen_ms = producers.get(id).map_or(0, |known| known.seen_ms);
-            }
-            let round = self.round.make_contiguous();
-            round.sort_by_key(|(_, seen_ms)| *seen_ms);
-            self.forget_excess();
+        // A row has them by their ids.
+        let producers = &self.producers;
+        for (id, seen_ms) in &mut self.round {
+            *seen_ms = producers.get(id).map_or(0, |known| known.seen_ms);
         }
+        let round = self.round.make_contiguous();
+        round.sort_by_key(|(_, seen_ms)| *seen_ms);
+        self.forget_down_to(limit);
     }
 
     /// Forgets those not seen for longest, by second chance: one that was seen since it was looked
     /// at goes round once more. So an append moves nothing in any order.
-    fn forget_excess(&mut self) {
-        while self.producers.len() > self.limit {
+    fn forget_down_to(&mut self, count: usize) {
+        while self.producers.len() > count {
             let Some((id, looked_ms)) = self.round.pop_front() else {
                 return;
             };
@@ -381,26 +382,63 @@ mod tests {
         assert_eq!(table.check(&again), Ok(Verdict::Fresh), "its state is gone");
     }
 
+    fn seen(table: &mut ProducerTable, id: i64, sequence: i32, ms: i64) {
+        let batch = BatchHeader {
+            producer: ProducerId(id),
+            ..batch(0, sequence, ms, 1)
+        };
+        table.note(&batch, ms);
+    }
+
+    fn ids(table: &ProducerTable) -> Vec<i64> {
+        table.iter().map(|(id, _)| id.0).collect()
+    }
+
     #[test]
     fn the_one_not_seen_for_longest_makes_room() {
-        let seen = |table: &mut ProducerTable, id: i64, sequence: i32, ms: i64| {
-            let batch = BatchHeader {
-                producer: ProducerId(id),
-                ..batch(0, sequence, ms, 1)
-            };
-            table.note(&batch, ms);
-        };
         let mut table = ProducerTable::with_limit(3);
         for id in 0..3 {
             seen(&mut table, id, 0, id);
         }
         seen(&mut table, 0, 1, 10);
         seen(&mut table, 3, 0, 11);
-        let ids: Vec<i64> = table.iter().map(|(id, _)| id.0).collect();
-        assert_eq!(ids, [0, 2, 3]);
+        assert_eq!(ids(&table), [0, 2, 3]);
         table.bound(1);
-        let ids: Vec<i64> = table.iter().map(|(id, _)| id.0).collect();
-        assert_eq!(ids, [3]);
+        assert_eq!(ids(&table), [3]);
+    }
+
+    /// It went itself, in the call that noted its batch, if all others had been seen once more.
+    #[test]
+    fn a_newcomer_is_remembered_among_busy_producers() {
+        let mut table = ProducerTable::with_limit(3);
+        for ms in [0, 10] {
+            for id in 0..3 {
+                seen(&mut table, id, ms as i32 / 10, ms + id);
+            }
+        }
+        seen(&mut table, 3, 0, 20);
+        assert_eq!(ids(&table), [1, 2, 3]);
+    }
+
+    /// A table that is just full came back in the order of its ids.
+    #[test]
+    fn a_full_table_forgets_the_oldest_after_a_start_too() {
+        let mut table = ProducerTable::with_limit(usize::MAX);
+        for (id, ms) in [(0, 30), (1, 10), (2, 20)] {
+            seen(&mut table, id, 0, ms);
+        }
+        let rows: Vec<(ProducerId, Producer)> = table
+            .iter()
+            .map(|(id, known)| (id, known.clone()))
+            .collect();
+        let mut again = ProducerTable::with_limit(usize::MAX);
+        for (id, known) in rows {
+            let sent = known.newest().unwrap();
+            again.note_sent(id, known.epoch, known.seen_ms, sent);
+        }
+        again.bound(3);
+        seen(&mut again, 3, 0, 40);
+        assert_eq!(ids(&again), [0, 2, 3]);
     }
 
     #[test]

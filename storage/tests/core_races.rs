@@ -624,3 +624,34 @@ fn s7_a_file_that_is_given_up_takes_no_other_along() {
         told.check(&node);
     }
 }
+
+/// A reader opened the last file by what the log knew then. Until it was done the file was opened
+/// by others too, written to, and closed again for want of descriptors: the reader's own then took
+/// its place, and the next block was written over the one that it did not know of (S9).
+#[test]
+fn a_file_that_was_written_to_while_it_was_opened_is_opened_again() {
+    for seed in 0..40 {
+        let mut how = start(1);
+        how.config.cache_bytes = 0;
+        how.config.open_files_max = 1;
+        let node = Node::start(Simulation::new(seed), &how);
+        let mut told = Told::default();
+        for round in 0..40 {
+            for n in 0..6 {
+                let what = sent(3_000, round as u8);
+                let store = Rc::clone(&node.stores[0]);
+                // Whoever reads the end opens the file that is about to be written to.
+                let end = node.stores[0].bounds(tp(n)).high_watermark;
+                let from = Offset(end.0.saturating_sub(1 + i64::from(n) * 2).max(0));
+                node.sim.spawn(async move {
+                    let _ = store.read(tp(n), from, 1, true).await;
+                });
+                let appended = node.append_durably(tp(n), what);
+                told.note(tp(n), appended.base_offset, &what);
+            }
+        }
+        told.check(&node);
+        let node = Node::start(node.crash(Crash::Kill), &how);
+        told.check(&node);
+    }
+}

@@ -122,10 +122,12 @@ impl<D: Disk> Segments<D> {
         file
     }
 
-    /// Takes the last file, opened again, unless the log needed it no more meanwhile.
+    /// Takes the last file, opened again, unless the log needed it no more meanwhile, or has
+    /// written to it since: what comes next would be written over that.
     pub(crate) fn adopt(&mut self, file: SegmentFile<D>) {
-        let same = |slot: &&mut SegmentSlot<D>| slot.row.incarnation == file.incarnation();
-        if let Some(slot) = self.slots.last_mut().filter(same) {
+        let (incarnation, end) = (file.incarnation(), file.end());
+        let is_same = |row: &FileRow| (row.incarnation, row.end) == (incarnation, end);
+        if let Some(slot) = self.slots.last_mut().filter(|slot| is_same(&slot.row)) {
             slot.file.get_or_insert_with(|| Rc::new(file));
         }
     }

@@ -103,9 +103,14 @@ impl<D: Disk, C: Clock> Store<D, C> {
             };
             match self.find_in(partition, place, timestamp_ms, reach).await {
                 Ok(None) => from = next,
-                // Compaction took the file away: the log is looked at again.
-                Err(_) if file.is_some_and(|file| has_moved(partition, file, from)) => {}
-                found => return found,
+                found => {
+                    let reached = from.max(partition.log.borrow().start);
+                    let is_gone = file.is_some_and(|file| has_moved(partition, file, reached));
+                    if found.is_ok() || !is_gone {
+                        return found;
+                    }
+                    // Compaction took the file away: the log is looked at again.
+                }
             }
         }
     }

@@ -6,7 +6,7 @@ use crate::{
     block::SealedBlock,
     disk::{Clock, Disk},
     hash::Incarnation,
-    partition::{Partition, Place},
+    partition::{Partition, Place, SegmentSlot},
     segment::{BlockEntry, Found, SegmentFile},
     types::{Offset, TopicPartition},
 };
@@ -267,51 +267,53 @@ impl<D: Disk, C: Clock> Store<D, C> {
         partition: &Rc<Partition<D>>,
         at: usize,
     ) -> Result<(Rc<SegmentFile<D>>, Offset), ReadError> {
-        let tp = partition.tp;
-        let (row, path, is_last, known) = {
-            let log = partition.log.borrow();
-            let slot = &log.segments.slots[at];
-            let path = self.segment_path(partition, slot);
-            (
-                slot.row,
-                path,
-                at + 1 == log.segments.slots.len(),
-                slot.file.clone(),
-            )
-        };
-        if let Some(file) = known {
-            return Ok((file, row.next));
+        let (tp, mut at) = (partition.tp, at);
+        loop {
+            let (row, path, is_last, known) = {
+                let log = partition.log.borrow();
+                let slot = &log.segments.slots[at];
+                let path = self.segment_path(partition, slot);
+                let is_last = at + 1 == log.segments.slots.len();
+                (slot.row, path, is_last, slot.file.clone())
+            };
+            if let Some(file) = known {
+                return Ok((file, row.next));
+            }
+            // A file system that failed may be read-only by now: what is verified is read all the
+            // same.
+            let opened = if is_last && self.config.fence.check().is_ok() {
+                let flushed = Some(row.end);
+                SegmentFile::open(&self.disk, &path, row.incarnation, tp, flushed).await
+            } else {
+                let extent = (row.end, row.next);
+                SegmentFile::open_closed(&self.disk, &path, row.incarnation, tp, extent).await
+            };
+            let file = Rc::new(opened.map_err(|e| ReadError::Damaged {
+                tp,
+                error: Rc::new(e),
+            })?);
+            let mut log = partition.log.borrow_mut();
+            let slots = &mut log.segments.slots;
+            let same = |slot: &SegmentSlot<D>| slot.row.incarnation == row.incarnation;
+            let Some(found) = slots.iter().position(same) else {
+                return Ok((file, row.next));
+            };
+            let slot = &mut slots[found];
+            // Somebody else may have opened it meanwhile, and written to it: that one knows more.
+            // If it was closed again this one must not take its place: what comes next would be
+            // written over what it does not know of.
+            match &slot.file {
+                Some(kept) => return Ok((Rc::clone(kept), row.next)),
+                None if slot.row.end != row.end => at = found,
+                None => {
+                    slot.file = Some(Rc::clone(&file));
+                    drop(log);
+                    self.count_open(partition, row.incarnation);
+                    self.close_excess();
+                    return Ok((file, row.next));
+                }
+            }
         }
-        // A file system that failed may be read-only by now: what is verified is read all the same.
-        let opened = if is_last && self.config.fence.check().is_ok() {
-            let flushed = Some(row.end);
-            SegmentFile::open(&self.disk, &path, row.incarnation, tp, flushed).await
-        } else {
-            let extent = (row.end, row.next);
-            SegmentFile::open_closed(&self.disk, &path, row.incarnation, tp, extent).await
-        };
-        let file = Rc::new(opened.map_err(|e| ReadError::Damaged {
-            tp,
-            error: Rc::new(e),
-        })?);
-        let mut log = partition.log.borrow_mut();
-        let same =
-            |slot: &&mut crate::partition::SegmentSlot<D>| slot.row.incarnation == row.incarnation;
-        // Somebody else may have opened it meanwhile, and written to it: that one knows more.
-        let kept = log.segments.slots.iter_mut().find(same).map(|slot| {
-            let is_new = slot.file.is_none();
-            let kept = slot.file.get_or_insert_with(|| Rc::clone(&file));
-            (is_new, Rc::clone(kept))
-        });
-        drop(log);
-        let Some((is_new, kept)) = kept else {
-            return Ok((file, row.next));
-        };
-        if is_new {
-            self.count_open(partition, row.incarnation);
-            self.close_excess();
-        }
-        Ok((kept, row.next))
     }
 
     /// A block, from the cache or by one read, for someone who reads it from `from` on.

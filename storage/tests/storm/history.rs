@@ -102,6 +102,7 @@ impl Story {
             journal_file_bytes: 256 << 10,
             open_block_budget_bytes: (200 << 10) << sim.random_below(6),
             cache_bytes: (64 << 10) << sim.random_below(5),
+            open_files_max: 1 << (3 * sim.random_below(4)),
             block_bytes: 64 << 10,
             direct_threshold_bytes: (8 << 10) << sim.random_below(5),
             idle_frame_after: Duration::from_millis(1 + sim.random_below(100)),

@@ -271,9 +271,16 @@ impl Simulation {
             Crash::Power => self.world.borrow_mut().after_power_failure(),
             Crash::Kill => self.world.borrow_mut().after_kill(),
         };
-        // Tasks hold disk handles and these hold the world: dropped here or never.
+        drop(self);
+        Simulation::on(next)
+    }
+}
+
+impl Drop for Simulation {
+    /// Tasks hold handles of the disk, which hold the world, and ways to spawn more of them, which
+    /// hold the tasks: dropped here or never.
+    fn drop(&mut self) {
         let tasks = std::mem::take(&mut self.spawner.tasks.borrow_mut().waiting);
         drop(tasks);
-        Simulation::on(next)
     }
 }
