@@ -147,6 +147,7 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, client: Client) {
         Either::Right((written, _)) => written,
     };
     stream.shutdown();
+    outbox.outlast_produces().await;
     context
         .router
         .forget(context.router.watch_key(client.number))
@@ -183,6 +184,9 @@ async fn read(
         let answer = if handler::overlaps(&request.header) {
             if request.header.api.key == ApiKey::Produce {
                 throttle = context.produce_throttle();
+            }
+            if handler::waits_for_others(&request.header, frame_bytes) {
+                outbox.all_resolved().await;
             }
             handler::begin(context, request).await?
         } else {
@@ -407,6 +411,17 @@ impl Outbox {
                 bytes: 0,
             }),
             Answered::Close(reason) => Err(Closed::Request(reason)),
+        }
+    }
+
+    /// Lets what was to be written go on to its end although nobody hears of it any more: its frames
+    /// are queued in the shards until then, and their memory is not to be given to others.
+    async fn outlast_produces(&self) {
+        let rest = std::mem::take(&mut *self.queue.borrow_mut());
+        for mut outgoing in rest {
+            if outgoing.asked.0 == ApiKey::Produce {
+                drop(outgoing.body.as_mut().await);
+            }
         }
     }
 

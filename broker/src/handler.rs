@@ -175,9 +175,18 @@ impl Context {
     }
 }
 
+/// A larger commit waits for those before it: what it becomes is many times its size, and charged to
+/// nobody.
+const OVERLAPPING_COMMIT_BYTES_MAX: u64 = 64 << 10;
+
 /// Whether requests of this kind overlap on one connection; all others run alone.
 pub fn overlaps(header: &RequestHeader) -> bool {
     matches!(header.api.key, ApiKey::Produce | ApiKey::OffsetCommit)
+}
+
+/// Whether a request that overlaps with others begins only when all before it have ended.
+pub fn waits_for_others(header: &RequestHeader, frame_bytes: u64) -> bool {
+    header.api.key == ApiKey::OffsetCommit && frame_bytes > OVERLAPPING_COMMIT_BYTES_MAX
 }
 
 /// Takes a request that overlaps with others: when this returns it has its place in every

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use spate_net::reactor::buffers::SPARE_BYTES_MAX;
+
 use super::Config;
 use crate::handler::produce::recode;
 
@@ -49,7 +51,12 @@ impl MemoryPlan {
             },
             Budget {
                 name: "block cache",
-                bytes: config.memory_cache_bytes,
+                // A block that is read into spare memory leaves up to a fifth of that unused.
+                bytes: config.memory_cache_bytes / 4 * 5,
+            },
+            Budget {
+                name: "spare transfers",
+                bytes: SPARE_BYTES_MAX as u64,
             },
             Budget {
                 name: "recompressed batches",

@@ -72,7 +72,7 @@ impl Coordinator {
         let batch_bytes = topic.map_or(0, |topic| topic.config.max_message_bytes as usize);
         let record_bytes = |item: &CommitItem| {
             let metadata = item.metadata.as_ref().map_or(0, |text| text.as_str().len());
-            asked.group_id.as_str().len() + item.topic.len() + metadata
+            RECORD_BYTES + asked.group_id.as_str().len() + item.topic.len() + metadata
         };
         let bytes: usize = asked.items.iter().map(record_bytes).sum();
         bytes > batch_bytes.saturating_mul(COMPRESSION_AT_BEST)

@@ -179,7 +179,15 @@ impl Coordinator {
                         codes[item.place] = ErrorCode::UnknownTopicOrPartition;
                     }
                     Ok(()) => group.offsets.set(&item.topic, item.partition, item.value),
-                    Err(code) => codes[item.place] = code,
+                    Err(code) => {
+                        codes[item.place] = code;
+                        if has_topic {
+                            let topic_id = item.value.topic_id;
+                            group
+                                .offsets
+                                .forget_other(&item.topic, item.partition, topic_id);
+                        }
+                    }
                 }
             }
         });

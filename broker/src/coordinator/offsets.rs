@@ -140,6 +140,15 @@ impl Offsets {
             .collect()
     }
 
+    /// A commit that was to replace the offset has failed: if that is of an earlier topic of this
+    /// name, which [`Offsets::forget`] left for it, it goes. Its record names the deleted topic.
+    pub fn forget_other(&mut self, topic: &str, partition: i32, id: Option<TopicId>) {
+        let held = self.get(topic, partition).and_then(|value| value.topic_id);
+        if held.is_some() && id.is_some() && held != id {
+            self.remove(topic, partition);
+        }
+    }
+
     /// Whether it is known of an offset here or under way.
     pub fn has(&self, topic: &str, partition: i32) -> bool {
         self.get(topic, partition).is_some()
@@ -198,6 +207,24 @@ mod tests {
             expire_ms: None,
             topic_id: None,
         }
+    }
+
+    #[test]
+    fn an_offset_of_an_earlier_topic_goes_with_the_commit_that_was_to_replace_it() {
+        let of = |id| OffsetValue {
+            topic_id: Some(id),
+            ..value(0)
+        };
+        let mut offsets = Offsets::default();
+        offsets.set("t", 0, of(OLD));
+        offsets.begin("t", 0, NEW);
+        assert!(offsets.forget("t", OLD).is_empty());
+        assert!(offsets.end("t", 0));
+        offsets.forget_other("t", 0, Some(NEW));
+        assert!(offsets.is_empty());
+        offsets.set("t", 0, of(NEW));
+        offsets.forget_other("t", 0, Some(NEW));
+        assert!(offsets.get("t", 0).is_some());
     }
 
     #[test]

@@ -143,8 +143,8 @@ impl Drop for Block {
 
 /// Blocks below are not kept: zeroing them costs less than looking for one.
 const SPARE_BLOCK_BYTES_MIN: usize = 32 << 10;
-/// What a thread keeps, as its memory plan must know: two sealed blocks and some reads.
-const SPARE_BYTES_MAX: usize = 4 << 20;
+/// What a thread keeps, which belongs to its memory plan: sealed blocks and some reads.
+pub const SPARE_BYTES_MAX: usize = 4 << 20;
 
 /// Large blocks that were dropped on this thread, for its next transfers: they are initialised
 /// and resident, while a fresh megabyte costs a hundred microseconds of zeroing and page faults.
