@@ -529,9 +529,9 @@ impl Run {
     }
 
     /// Counts what was never answered, or never sent although it was due: it waited at least until
-    /// now, and leaving it out would hide the worst.
+    /// the window's end, and leaving it out would hide the worst.
     fn settle(&self) {
-        let now = self.clock.now();
+        let now = self.phases.given_up(self.clock.now());
         let second = self.phases.second(now);
         let mut state = self.state.borrow_mut();
         let state = &mut *state;

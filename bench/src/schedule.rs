@@ -104,6 +104,12 @@ impl Phases {
         moment.nanos_since(self.measure_from) / NANOS_PER_S
     }
 
+    /// Until when a record has waited that is given up now. Whoever gives up early also leaves
+    /// what is due later: counted until now, that would have waited for nothing.
+    pub fn given_up(&self, now: Moment) -> Moment {
+        now.max(self.measure_until)
+    }
+
     /// Whether a moment lies in the measured window.
     pub fn measures(&self, moment: Moment) -> bool {
         self.measure_from <= moment && moment < self.measure_until
@@ -406,6 +412,17 @@ mod tests {
         let second = arrivals(pace("1000", whole), 2, 1, 2);
         assert_eq!(all_ms(first)[..5], [0, 1, 4, 5, 8]);
         assert_eq!(all_ms(second)[..5], [2, 3, 6, 7, 10]);
+    }
+
+    #[test]
+    fn what_is_given_up_early_counts_as_late_until_the_end() {
+        let phases = phases(1, 2);
+        let early = phases.given_up(START.after(Duration::from_millis(1_200)));
+        assert_eq!(early, phases.measure_until);
+        let last_due = Moment(phases.measure_until.0 - 40 * MS);
+        assert_eq!(early.nanos_since(last_due), 40 * MS);
+        let late = phases.measure_until.after(Duration::from_millis(5));
+        assert_eq!(phases.given_up(late), late);
     }
 
     #[test]
