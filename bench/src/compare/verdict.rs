@@ -1,5 +1,9 @@
 //! What the rounds allow to say: one broker's number beside another's, as a ratio of medians with
 //! the range that the rounds leave open. Where the ranges of the two overlap, nothing is said.
+//!
+//! Ranges that do not overlap may be chance: of two brokers that are alike, three rounds each fall
+//! apart in 2 of C(6,3) = 20 orders, 10 %; five rounds each in 2 of C(10,5) = 252 orders, 0.8 %. So
+//! with three or four rounds the gap between the ranges must also be wider than either range.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,6 +11,8 @@ use crate::report::number::three_digits;
 
 /// Fewer rounds have no spread to speak of.
 const ROUNDS_MIN: usize = 3;
+/// With so many, ranges that do not overlap are enough by themselves.
+const ROUNDS_ENOUGH: usize = 5;
 
 /// One number of two brokers side by side.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,11 +33,12 @@ pub struct Verdict {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Said {
-    /// Every round of the first was better than every round of the other.
+    /// Every round of the first was better than every round of the other, and of few rounds by a
+    /// gap wider than either range.
     Better,
     /// The other way round.
     Worse,
-    /// The rounds overlap.
+    /// The rounds overlap, or lie too near each other for so few.
     Noise,
     /// There are too few of them.
     TooFewRounds,
@@ -44,11 +51,11 @@ impl Verdict {
         if theirs_all.least <= 0.0 || ours_all.least < 0.0 {
             return None;
         }
-        let overlap = ours_all.least <= theirs_all.most && theirs_all.least <= ours_all.most;
+        let rounds = ours.len().min(theirs.len());
         let more = ours_all.median > theirs_all.median;
-        let said = if ours.len().min(theirs.len()) < ROUNDS_MIN {
+        let said = if rounds < ROUNDS_MIN {
             Said::TooFewRounds
-        } else if overlap {
+        } else if !ours_all.is_apart_from(&theirs_all, rounds) {
             Said::Noise
         } else if more == more_is_better {
             Said::Better
@@ -102,6 +109,13 @@ impl Range {
             most,
         })
     }
+
+    /// Whether chance is no likely reason for the two to differ, after that many rounds each.
+    fn is_apart_from(&self, other: &Range, rounds: usize) -> bool {
+        let gap = (self.least - other.most).max(other.least - self.most);
+        let widest = (self.most - self.least).max(other.most - other.least);
+        gap > 0.0 && (rounds >= ROUNDS_ENOUGH || gap > widest)
+    }
 }
 
 #[cfg(test)]
@@ -114,7 +128,7 @@ mod tests {
 
     #[test]
     fn only_rounds_that_do_not_overlap_allow_a_verdict() {
-        let (low, high) = ([10.0, 12.0, 11.0], [21.0, 20.0, 30.0]);
+        let (low, high) = ([10.0, 12.0, 11.0], [21.0, 20.0, 24.0]);
         assert_eq!(said(true, &high, &low), Some(Said::Better));
         assert_eq!(said(false, &high, &low), Some(Said::Worse));
         assert_eq!(said(false, &low, &high), Some(Said::Better));
@@ -129,8 +143,29 @@ mod tests {
     }
 
     #[test]
+    fn few_rounds_need_a_gap_wider_than_their_ranges() {
+        // The gap is 8 and their range is 10: three rounds of one broker could have given both.
+        let (low, high) = ([10.0, 11.0, 12.0], [20.0, 21.0, 30.0]);
+        assert_eq!(said(true, &high, &low), Some(Said::Noise));
+        assert_eq!(said(true, &low, &high), Some(Said::Noise));
+        let four = ([10.0, 11.0, 11.0, 12.0], [20.0, 20.0, 21.0, 30.0]);
+        assert_eq!(said(true, &four.1, &four.0), Some(Said::Noise));
+        // As wide as the gap is not wider.
+        assert_eq!(said(true, &[20.0, 21.0, 28.0], &low), Some(Said::Noise));
+        assert_eq!(said(true, &[20.0, 21.0, 27.0], &low), Some(Said::Better));
+        let five = (
+            [10.0, 11.0, 11.0, 11.0, 12.0],
+            [20.0, 20.0, 20.0, 21.0, 30.0],
+        );
+        assert_eq!(said(true, &five.1, &five.0), Some(Said::Better));
+        // The side with fewer rounds decides.
+        assert_eq!(said(true, &five.1, &low), Some(Said::Noise));
+    }
+
+    #[test]
     fn the_ratio_is_of_medians_and_its_range_that_of_the_rounds() {
-        let verdict = Verdict::of("p99", false, &[1.0, 2.0, 3.0], &[10.0, 20.0, 40.0]);
+        let theirs = [10.0, 20.0, 20.0, 20.0, 40.0];
+        let verdict = Verdict::of("p99", false, &[1.0, 2.0, 2.0, 2.0, 3.0], &theirs);
         let verdict = verdict.expect("both have rounds");
         assert_eq!(
             (verdict.ratio, verdict.ratio_min, verdict.ratio_max),
