@@ -12,7 +12,10 @@ use serde::Serialize;
 
 /// What `/proc/PID/stat` counts CPU time in. The kernel's interface fixes it at 100 a second,
 /// whatever the kernel's own tick is.
-const TICK: Duration = Duration::from_millis(10);
+const TICK_MS: u64 = 10;
+/// How far ticks and nanoseconds of the same work lie apart at most: user and kernel time are each
+/// cut off to whole ticks.
+const CUT_OFF: Duration = Duration::from_millis(2 * TICK_MS);
 
 /// Why a process could not be looked at.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +57,7 @@ pub enum ProcessError {
 /// A process at one moment.
 #[derive(Clone, Debug)]
 pub struct Sample {
-    /// All threads that ever were, in steps of [`TICK`].
+    /// All threads that ever were, in steps of [`TICK_MS`].
     cpu_coarse: Duration,
     /// The threads that are, to the nanosecond.
     cpu_of_threads: BTreeMap<u32, Duration>,
@@ -138,6 +141,7 @@ impl Sample {
 
     /// What was used since `earlier`.
     pub fn since(&self, earlier: &Sample) -> Usage {
+        let coarse = self.cpu_coarse.saturating_sub(earlier.cpu_coarse);
         let fine = || -> Option<Duration> {
             // A thread that has ended took its nanoseconds with it: then only the ticks are whole.
             let mut earlier_threads = earlier.cpu_of_threads.keys();
@@ -148,7 +152,9 @@ impl Sample {
             let total = |sample: &Sample| sample.cpu_of_threads.values().sum::<Duration>();
             Some(total(self).saturating_sub(total(earlier)))
         };
-        let cpu = fine().unwrap_or(self.cpu_coarse.saturating_sub(earlier.cpu_coarse));
+        // One that came and went between the samples is in the ticks only.
+        let cpu = fine().filter(|fine| coarse <= *fine + CUT_OFF);
+        let cpu = cpu.unwrap_or(coarse);
         Usage {
             cpu_s: cpu.as_secs_f64(),
             context_switches: grown(self.context_switches, earlier.context_switches),
@@ -237,22 +243,29 @@ fn cpu_of_stat(stat: &str) -> Option<Duration> {
     let (_, fields) = stat.rsplit_once(')')?;
     // The first field here is the third of proc(5); user time is the 14th, kernel time the 15th.
     let mut times = fields.split_whitespace().skip(11);
-    let mut ticks = || times.next()?.parse::<u32>().ok();
-    Some(TICK * (ticks()? + ticks()?))
+    let (user, kernel) = (times.next()?.parse().ok()?, times.next()?.parse().ok()?);
+    of_ticks(&[user, kernel])
+}
+
+/// The time of so many ticks; 64 bits, for a machine of many cores idles for more ticks than fit in
+/// 32 within days.
+fn of_ticks(ticks: &[u64]) -> Option<Duration> {
+    let add = |sum: u64, each: &u64| sum.checked_add(*each);
+    let ticks = ticks.iter().try_fold(0, add)?;
+    Some(Duration::from_millis(ticks.checked_mul(TICK_MS)?))
 }
 
 /// All that is not idle in the first line of `/proc/stat`: user, nice, system, irq and softirq;
 /// idle, waiting for disks and what a host took away stand between and behind them.
 fn cpu_of_machine(stat: &str) -> Option<Duration> {
     let times = stat.lines().next()?.strip_prefix("cpu ")?;
-    let ticks: Vec<u32> = times
-        .split_whitespace()
-        .filter_map(|ticks| ticks.parse().ok())
-        .collect();
+    // One that cannot be read must not be passed over: those behind it would take its place.
+    let ticks = times.split_whitespace().map(|ticks| ticks.parse().ok());
+    let ticks: Vec<u64> = ticks.collect::<Option<_>>()?;
     let [user, nice, system, _idle, _iowait, irq, softirq, ..] = ticks[..] else {
         return None;
     };
-    Some(TICK * user + TICK * nice + TICK * system + TICK * irq + TICK * softirq)
+    of_ticks(&[user, nice, system, irq, softirq])
 }
 
 /// The time on CPU of `/proc/PID/task/TID/schedstat`.
@@ -282,6 +295,17 @@ mod tests {
     }
 
     #[test]
+    fn ticks_beyond_32_bits_are_counted_and_unreadable_ones_refused() {
+        let idle = "cpu  10 2 30 99999999999 700 4 5 60 0 0\n";
+        assert_eq!(cpu_of_machine(idle), Some(Duration::from_millis(510)));
+        let busy = "cpu  5000000000 0 0 0 0 0 0 0 0 0\n";
+        assert_eq!(cpu_of_machine(busy), Some(Duration::from_secs(50_000_000)));
+        assert_eq!(cpu_of_machine("cpu  10 2 x 5000 700 4 5 60 0 0\n"), None);
+        let stat = "1 (a) S 1 1 1 0 -1 0 1 2 3 4 5000000000 0 7 8 20 0 3 0 99 0";
+        assert_eq!(cpu_of_stat(stat), Some(Duration::from_secs(50_000_000)));
+    }
+
+    #[test]
     fn numbers_are_found_by_their_key() {
         let text = "Name:\tspate\nVmRSS:\t   2048 kB\nvoluntary_ctxt_switches:\t17\n".to_owned();
         let status = Text {
@@ -297,9 +321,8 @@ mod tests {
         );
     }
 
-    #[test]
-    fn an_ended_thread_leaves_the_ticks_to_count() {
-        let sample = |coarse_ms, threads: &[(u32, u64)]| Sample {
+    fn sample(coarse_ms: u64, threads: &[(u32, u64)]) -> Sample {
+        Sample {
             cpu_coarse: Duration::from_millis(coarse_ms),
             cpu_of_threads: threads
                 .iter()
@@ -309,7 +332,22 @@ mod tests {
             rss_bytes: 0,
             written_bytes: None,
             open_files: 0,
-        };
+        }
+    }
+
+    #[test]
+    fn a_thread_that_came_and_went_is_in_the_ticks() {
+        let before = sample(100, &[(1, 60)]);
+        // 30 ms of an io-worker that neither sample saw.
+        let after = sample(150, &[(1, 80)]);
+        assert_eq!(after.since(&before).cpu_s, 0.05);
+        // Two ticks may be cut off before: the nanoseconds are the better number.
+        let after = sample(150, &[(1, 91)]);
+        assert_eq!(after.since(&before).cpu_s, 0.031);
+    }
+
+    #[test]
+    fn an_ended_thread_leaves_the_ticks_to_count() {
         let before = sample(100, &[(1, 60), (2, 41)]);
         let all_alive = sample(150, &[(1, 70), (2, 81), (3, 3)]);
         assert_eq!(all_alive.since(&before).cpu_s, 0.053);
