@@ -283,16 +283,19 @@ fn write_usage(out: &mut String, who: &str, usage: &Usage, outcome: &Outcome) ->
 }
 
 impl Outcome {
-    /// Records and bytes that moved in the measured window, in and out.
+    /// Records and bytes that moved in the measured window, in and out; the broker's CPU time
+    /// includes serving backlogs.
     fn moved(&self) -> (u64, u64) {
         let produced = self
             .produced
             .as_ref()
             .map_or((0, 0), |done| (done.records, done.bytes));
-        let consumed = self
-            .consumed
-            .as_ref()
-            .map_or((0, 0), |done| (done.records, done.bytes));
+        let consumed = self.consumed.as_ref().map_or((0, 0), |done| {
+            (
+                done.records + done.backfilled_records,
+                done.bytes + done.backfilled_bytes,
+            )
+        });
         (produced.0 + consumed.0, produced.1 + consumed.1)
     }
 

@@ -17,7 +17,16 @@ const SUMMED: [(&str, &[&str]); 3] = [
         "produced",
         &["records", "bytes", "intended", "unanswered", "refused"],
     ),
-    ("consumed", &["records", "bytes", "fetches"]),
+    (
+        "consumed",
+        &[
+            "records",
+            "bytes",
+            "fetches",
+            "backfilled_records",
+            "backfilled_bytes",
+        ],
+    ),
     (
         "driver_usage",
         &["cpu_s", "context_switches", "rss_bytes", "written_bytes"],

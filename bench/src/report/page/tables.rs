@@ -95,10 +95,6 @@ pub fn usage(runs: &[RunResult]) -> String {
             let Some(cpu_s) = run.number(&[key, "cpu_s"]) else {
                 continue;
             };
-            let moved = |of| {
-                let sides = ["produced", "consumed"].map(|side| run.number(&[side, of]));
-                sides.into_iter().flatten().sum::<f64>()
-            };
             let per = |part: f64| match part > 0.0 {
                 true => three_digits(cpu_s / part),
                 false => "-".to_owned(),
@@ -111,8 +107,8 @@ pub fn usage(runs: &[RunResult]) -> String {
             rows.push(vec![
                 format!("{}: {who}", run.label),
                 format!("{:.0} %", 100.0 * cpu_s / run.seconds()),
-                per(moved("records") / 1e6),
-                per(moved("bytes") / GB),
+                per(moved(run, "records", "backfilled_records") / 1e6),
+                per(moved(run, "bytes", "backfilled_bytes") / GB),
                 run.number(&[key, "rss_bytes"])
                     .map_or("-".to_owned(), bytes),
                 switches.map_or("-".to_owned(), |rate| whole(rate.round() as u64)),
@@ -125,6 +121,13 @@ pub fn usage(runs: &[RunResult]) -> String {
         true => String::new(),
         false => table("", &head, &rows),
     }
+}
+
+/// What moved in and out, backlogs too: the broker's CPU time includes serving them.
+fn moved(run: &RunResult, of: &str, of_backlog: &str) -> f64 {
+    let counts = [["produced", of], ["consumed", of], ["consumed", of_backlog]];
+    let counts = counts.iter().filter_map(|count| run.number(count));
+    counts.sum()
 }
 
 /// Where the numbers come from, in a line for each machine.
@@ -222,6 +225,20 @@ mod tests {
         assert!(html.contains("<tr class=\"differs\"><td>rate</td><td>100</td><td>200</td>"));
         assert!(
             html.contains("<tr><td>record_bytes</td><td>1024</td><td>1024</td>"),
+            "{html}"
+        );
+    }
+
+    #[test]
+    fn serving_a_backlog_counts_as_work() {
+        let mut run = result_of("a", 0, &[(0, 1, 100)]);
+        let consumed = serde_json::json!({
+            "records": 0, "bytes": 0, "backfilled_records": 300, "backfilled_bytes": 307_200,
+        });
+        run.outcome.insert("consumed".to_owned(), consumed);
+        let html = usage(&[run]);
+        assert!(
+            html.contains("<td>50 %</td><td>1250</td><td>1221</td>"),
             "{html}"
         );
     }
