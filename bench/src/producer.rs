@@ -293,8 +293,14 @@ impl Run {
             match self.next_step() {
                 Step::Send(link, stream, frames) => {
                     let round = self.state.borrow().round;
-                    if let Err(error) = stream.send(frames).await {
-                        self.trouble(round, format!("sending: {error}"));
+                    let waited = self.request_timeout;
+                    let failed = match timeout(waited, stream.send(frames)).await {
+                        Ok(sent) => sent.err().map(|error| error.to_string()),
+                        // A broker that stands still leaves the kernel's buffers full.
+                        Err(_) => Some(format!("not taken within {waited:?}")),
+                    };
+                    if let Some(failed) = failed {
+                        self.trouble(round, format!("sending: {failed}"));
                         continue;
                     }
                     let now = self.clock.now();

@@ -60,6 +60,26 @@ fn the_rate_is_kept_and_everything_is_answered() {
     );
 }
 
+/// The driver once waited for ever to hand a request to the kernel, whose buffers were full: here
+/// after 40 MB, in less than a second.
+#[test]
+fn a_server_that_takes_nothing_is_given_up_after_the_request_timeout() {
+    let floor = Floor::with(&["--discard"]);
+    let flags = "--rate 1000 --record-bytes 65536 --in-flight 10000 --request-timeout 300ms \
+                 --warm-up 300ms --duration 5s";
+    let driver = drive(&floor, &flags.split_whitespace().collect::<Vec<_>>());
+    sleep(Duration::from_millis(2_000));
+    signal(&floor, Signal::STOP);
+    sleep(Duration::from_millis(2_500));
+    signal(&floor, Signal::CONT);
+    let outcome = outcome(driver);
+    let warnings = outcome["warnings"].to_string();
+    assert!(
+        warnings.contains("sending: not taken within 300ms: connected again"),
+        "{warnings}"
+    );
+}
+
 /// 1,000 records/s for four seconds, and half a second of standstill: 500 of 4,000 records wait,
 /// evenly spread from 500 ms down. So one in ten waits at least 100 ms, one in a hundred at least
 /// 460 ms. A busy machine can only add to that.
