@@ -444,10 +444,10 @@ fn drive_all(
             .copied();
         let (start, started) = channel();
         let (shared, ready) = (Arc::clone(&shared), ready.clone());
-        let thread = thread::spawn(move || drive(&shared, plan, core, &ready, &started));
+        let thread = thread::spawn(move || drive(&shared, plan, core, ready, &started));
         threads.push(Started { thread, start });
     }
-    // Only the threads hold it now: if one gives up, the wait for it ends.
+    // Only threads that are not ready hold it now: if one gives up, the wait for it ends.
     drop(ready);
     conduct(target, &shared, &all_ready, threads, evidence)
 }

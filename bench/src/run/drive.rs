@@ -70,7 +70,7 @@ pub fn drive(
     shared: &Arc<Shared>,
     plan: Plan,
     core: Option<CoreId>,
-    ready: &Sender<()>,
+    ready: Sender<()>,
     start: &Receiver<Phases>,
 ) -> Result<Results, RunError> {
     let mut notes = Vec::new();
@@ -92,6 +92,8 @@ pub fn drive(
     let connections = reactor.block_on(connect(shared, &Rc::new(content), &plan))?;
     // Both fail only if the conductor is gone.
     let sent = ready.send(());
+    // Kept, it would let the conductor wait for a thread that will never be ready.
+    drop(ready);
     let phases = sent.ok().and_then(|()| start.recv().ok());
     let (produced, consumed, churned) = match phases {
         Some(phases) => reactor.block_on(run_all(shared, connections, phases, plan.churns)),
@@ -174,4 +176,49 @@ async fn run_all(
         consumed.replace(Consumed::new()),
         churned,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{RecvTimeoutError, channel};
+    use std::thread;
+
+    use super::*;
+
+    fn shared() -> Arc<Shared> {
+        Arc::new(Shared {
+            scenario: Scenario::default(),
+            topic: "topic".to_owned(),
+            reactor: ReactorConfig {
+                registered_buffers: 0,
+                ..ReactorConfig::default()
+            },
+            clock: Clock::start(),
+            access: Access {
+                bootstrap: Vec::new(),
+                security: Default::default(),
+            },
+            keeps_evidence: false,
+            groups: Vec::new(),
+            progress: Progress::new(0),
+            live: None,
+        })
+    }
+
+    /// One thread fails to connect while another is ready: the conductor once waited for ever, for
+    /// the one that was ready still held what says that somebody may become it.
+    #[test]
+    fn a_thread_that_is_ready_does_not_hide_one_that_failed() {
+        let (ready, all_ready) = channel();
+        let (start, started) = channel();
+        let thread =
+            thread::spawn(move || drive(&shared(), Plan::default(), None, ready, &started));
+        let long = Duration::from_secs(30);
+        assert_eq!(all_ready.recv_timeout(long), Ok(()));
+        let next = all_ready.recv_timeout(long);
+        assert_eq!(next, Err(RecvTimeoutError::Disconnected));
+        drop(start);
+        let results = thread.join().expect("it does not panic");
+        assert!(results.is_ok());
+    }
 }
