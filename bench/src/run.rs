@@ -3,11 +3,14 @@
 
 mod churn;
 mod drive;
+#[cfg(test)]
+pub mod example;
+mod usage;
 mod verdict;
+mod warning;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
-use std::process;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -19,12 +22,13 @@ use spate_net::reactor::{Reactor, ReactorConfig, ReactorError};
 
 pub use self::churn::ChurnOutcome;
 use self::drive::{Plan, Results, Shared, drive};
+use self::usage::{Usages, measure};
 use self::verdict::verdict;
 use crate::connection::{Access, ClientError, Connection, Endpoint};
 use crate::consumer::{ConsumerPlan, Group, Progress, Role};
 use crate::histogram::Summary;
 use crate::live::{self, Live};
-use crate::process::{ProcessError, Sample, Usage, machine_cpu};
+use crate::process::{ProcessError, Usage};
 use crate::producer::ProducerPlan;
 use crate::scenario::{BadScenario, Keys, Rate, Scenario};
 use crate::schedule::{Clock, Moment, Phases};
@@ -43,11 +47,6 @@ const GROUPS_LEAD_IN: Duration = Duration::from_secs(5);
 const FILL_BYTES_PER_S: u64 = 200 << 20;
 const FILL_BATCH_BYTES: u64 = 128 << 10;
 const FILL_WITHIN: Duration = Duration::from_secs(600);
-
-/// Driver's own delays that matter, as parts of the latency that is reported.
-const LAG_TOLERATED: f64 = 0.2;
-/// Driver threads busier than this have no time to be punctual.
-const BUSY: f64 = 0.95;
 
 /// Which broker is driven.
 #[derive(Clone, Debug, Default)]
@@ -138,6 +137,8 @@ pub struct Outcome {
     pub driver_usage: Usage,
     /// CPU time of everything else on this machine, the broker and the kernel among it.
     pub elsewhere_cpu_s: f64,
+    /// The driver was busy or late itself: the numbers are those of its limit, not the broker's.
+    pub driver_limited: bool,
     /// What a reader of the numbers has to know first.
     pub warnings: Vec<String>,
     /// The run second by second.
@@ -212,6 +213,7 @@ pub fn run_keeping(
     evidence: Option<&mut Evidence>,
 ) -> Result<Outcome, RunError> {
     scenario.check()?;
+    usage::check(target)?;
     let topic = match (scenario.existing, &scenario.topic) {
         (true, Some(topic)) => topic.clone(),
         _ => create_topic(target, scenario)?,
@@ -479,30 +481,19 @@ fn conduct(
     let shown = shared.live.clone().filter(|_| is_ready);
     let shown = shown.map(|live| live::show(live, clock, phases));
     let usages = match is_ready {
-        true => measure(target, clock, phases)?,
+        true => measure(target, clock, phases, &mut warnings),
         false => Usages::default(),
     };
-    let (mut produced, mut consumed) = (Produced::new(), Consumed::new());
-    let mut churned = None;
-    for Started { thread, start } in threads {
-        // Those that still wait for the start are told that there is none.
-        drop(start);
-        let results = thread.join().map_err(|_| RunError::Died)??;
-        produced.merge(results.produced);
-        consumed.merge(results.consumed);
-        churned = churned.or(results.churned);
-        for note in results.notes {
-            if !warnings.contains(&note) {
-                warnings.push(note);
-            }
-        }
-    }
+    let joined = join(threads);
     drop(shown);
-    let Usages {
-        broker: broker_usage,
-        driver: driver_usage,
-        elsewhere_cpu_s,
-    } = usages;
+    let Results {
+        mut produced,
+        mut consumed,
+        churned,
+        busy,
+        notes,
+    } = joined?;
+    warnings.extend(notes);
     let mut outcome = Outcome {
         broker: target.address.clone(),
         scenario: scenario.clone(),
@@ -511,9 +502,10 @@ fn conduct(
         produced: None,
         consumed: None,
         churn: churned,
-        broker_usage,
-        driver_usage,
-        elsewhere_cpu_s,
+        broker_usage: usages.broker,
+        driver_usage: usages.driver,
+        elsewhere_cpu_s: usages.elsewhere_cpu_s,
+        driver_limited: false,
         warnings,
         timelines: Timelines {
             started_unix_ns: clock.unix_ns(phases.measure_from),
@@ -525,7 +517,23 @@ fn conduct(
         },
     };
     judge(target, shared, &mut outcome, (produced, consumed), evidence);
+    outcome.warn_of_busy(busy);
     Ok(outcome)
+}
+
+/// Waits for all threads, also behind one that failed, and puts together what they have to say.
+fn join(threads: Vec<Started>) -> Result<Results, RunError> {
+    let joined = threads.into_iter().map(|Started { thread, start }| {
+        // Those that still wait for the start are told that there is none.
+        drop(start);
+        thread.join().map_err(|_| RunError::Died)?
+    });
+    let joined: Vec<Result<Results, RunError>> = joined.collect();
+    let mut all = Results::new();
+    for results in joined {
+        all.merge(results?);
+    }
+    Ok(all)
 }
 
 /// Holds what was read against what was acknowledged, and keeps both if they are wanted.
@@ -592,42 +600,6 @@ fn start(scenario: &Scenario, clock: Clock, warnings: &mut Vec<String>) -> Momen
     start.max(soon)
 }
 
-/// What was used in the measured window.
-#[derive(Default)]
-struct Usages {
-    broker: Option<Usage>,
-    driver: Usage,
-    elsewhere_cpu_s: f64,
-}
-
-fn measure(target: &Target, clock: Clock, phases: Phases) -> Result<Usages, RunError> {
-    let sample = || -> Result<_, ProcessError> {
-        let broker = match (target.pid, &target.metrics) {
-            (Some(pid), _) => Some(Sample::take(pid)?),
-            (None, Some(url)) => Some(Sample::scrape(url)?),
-            (None, None) => None,
-        };
-        Ok((broker, Sample::take(process::id())?, machine_cpu()?))
-    };
-    let sleep_until = |moment: Moment| {
-        thread::sleep(Duration::from_nanos(moment.nanos_since(clock.now())));
-    };
-    sleep_until(phases.measure_from);
-    let (broker_before, driver_before, machine_before) = sample()?;
-    sleep_until(phases.measure_until);
-    let (broker_after, driver_after, machine_after) = sample()?;
-    let broker = broker_after
-        .zip(broker_before)
-        .map(|(after, before)| after.since(&before));
-    let driver = driver_after.since(&driver_before);
-    let machine_cpu_s = machine_after.saturating_sub(machine_before).as_secs_f64();
-    Ok(Usages {
-        elsewhere_cpu_s: (machine_cpu_s - driver.cpu_s).max(0.0),
-        broker,
-        driver,
-    })
-}
-
 impl Outcome {
     fn take_in(&mut self, produced: &Produced, consumed: &Consumed, starts: &BTreeMap<i32, i64>) {
         let scenario = &self.scenario;
@@ -669,14 +641,6 @@ impl Outcome {
             self.warn_of_limits(&outcome);
             self.produced = Some(outcome);
         }
-        let busy = self.driver_usage.cpu_s / self.seconds / f64::from(self.scenario.threads);
-        if busy > BUSY {
-            self.warnings.push(format!(
-                "the driver was the limit: its threads were busy {:.0} % of the time; give it more \
-                 --threads, on cores that the broker does not need",
-                busy * 100.0
-            ));
-        }
     }
 
     fn warn_of(&mut self, errors: &Errors, doing: &str) {
@@ -685,40 +649,19 @@ impl Outcome {
                 .push(format!("{times} x while {doing}: {text}"));
         }
     }
+}
 
-    fn warn_of_limits(&mut self, produced: &ProduceOutcome) {
-        if produced.resent > 0 {
-            self.warnings.push(format!(
-                "{} records were sent again after a broken connection, without --idempotent: \
-                 they may be there twice, and out of order",
-                produced.resent
-            ));
-        }
-        if produced.unanswered > 0 {
-            self.warnings.push(format!(
-                "{} of {} records had no answer when the run gave up: they count as that late",
-                produced.unanswered, produced.intended
-            ));
-        }
-        let Some(rate) = self.scenario.rate.per_second() else {
-            return;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_is_not_there_is_refused_before_anything_is_done() {
+        let target = Target {
+            pid: Some(u32::MAX),
+            ..Target::at("127.0.0.1:1")
         };
-        let wanted = rate.get() as f64 * self.seconds;
-        if (produced.records as f64) < 0.99 * wanted {
-            self.warnings.push(format!(
-                "only {:.0} of {rate} records/s were answered in time: the latencies are those of \
-                 a growing queue",
-                produced.records as f64 / self.seconds
-            ));
-        }
-        let (lag, latency) = (produced.driver_lag.p99_ns, produced.latency.p99_ns);
-        if lag as f64 > LAG_TOLERATED * latency as f64 {
-            self.warnings.push(format!(
-                "the driver fell behind its schedule: {} us at p99, which is in the latency of {} \
-                 us; give it a core of its own",
-                lag / 1_000,
-                latency / 1_000
-            ));
-        }
+        let refused = run(&target, &Scenario::default());
+        assert!(matches!(refused, Err(RunError::Process(_))), "{refused:?}");
     }
 }

@@ -146,6 +146,11 @@ fn add_up(merged: &mut RunResult, results: &[RunResult]) -> Result<(), ResultErr
         });
         consumed["verification"] = Value::Object(all.collect());
     }
+    let limited = |result: &RunResult| result.value(&["driver_limited"]) == Some(&json!(true));
+    let any_limited = results.iter().any(limited);
+    merged
+        .outcome
+        .insert("driver_limited".to_owned(), json!(any_limited));
     // One of them may run beside the broker and have looked at it.
     let usage = results
         .iter()

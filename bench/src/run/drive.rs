@@ -8,7 +8,8 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
 use core_affinity::CoreId;
-use spate_net::reactor::{Reactor, ReactorConfig, spawn};
+use rustix::time::{ClockId, clock_gettime};
+use spate_net::reactor::{Reactor, ReactorConfig, sleep_until, spawn};
 
 use super::RunError;
 use super::churn::{ChurnOutcome, churn};
@@ -61,7 +62,35 @@ pub struct Results {
     pub produced: Produced,
     pub consumed: Consumed,
     pub churned: Option<ChurnOutcome>,
+    /// The part of the measured window in which the thread was on a CPU.
+    pub busy: f64,
     pub notes: Vec<String>,
+}
+
+impl Results {
+    /// Nothing yet.
+    pub fn new() -> Results {
+        Results {
+            produced: Produced::new(),
+            consumed: Consumed::new(),
+            churned: None,
+            busy: 0.0,
+            notes: Vec::new(),
+        }
+    }
+
+    /// Adds another thread's; of the two the busier one counts.
+    pub fn merge(&mut self, other: Results) {
+        self.produced.merge(other.produced);
+        self.consumed.merge(other.consumed);
+        self.churned = self.churned.take().or(other.churned);
+        self.busy = self.busy.max(other.busy);
+        for note in other.notes {
+            if !self.notes.contains(&note) {
+                self.notes.push(note);
+            }
+        }
+    }
 }
 
 /// Connects, says that it is ready, waits for the phases, and runs through them. If no phases come
@@ -95,16 +124,11 @@ pub fn drive(
     // Kept, it would let the conductor wait for a thread that will never be ready.
     drop(ready);
     let phases = sent.ok().and_then(|()| start.recv().ok());
-    let (produced, consumed, churned) = match phases {
+    let results = match phases {
         Some(phases) => reactor.block_on(run_all(shared, connections, phases, plan.churns)),
-        None => (Produced::new(), Consumed::new(), None),
+        None => Results::new(),
     };
-    Ok(Results {
-        produced,
-        consumed,
-        churned,
-        notes,
-    })
+    Ok(Results { notes, ..results })
 }
 
 struct Connections {
@@ -140,7 +164,8 @@ async fn run_all(
     connections: Connections,
     phases: Phases,
     churns: bool,
-) -> (Produced, Consumed, Option<ChurnOutcome>) {
+) -> Results {
+    let busy = spawn(busy(shared.clock, phases));
     let mut tally = Produced::new();
     tally.live = shared.live.clone();
     let produced = Rc::new(RefCell::new(tally));
@@ -171,11 +196,27 @@ async fn run_all(
     for task in running {
         task.await;
     }
-    (
-        produced.replace(Produced::new()),
-        consumed.replace(Consumed::new()),
+    Results {
+        produced: produced.replace(Produced::new()),
+        consumed: consumed.replace(Consumed::new()),
         churned,
-    )
+        busy: busy.await,
+        notes: Vec::new(),
+    }
+}
+
+/// The part of the measured window that this thread spends on a CPU. A busy thread looks late:
+/// what counts is the time between its two looks.
+async fn busy(clock: Clock, phases: Phases) -> f64 {
+    let look_at = async |moment| {
+        sleep_until(clock.instant(moment)).await;
+        (clock.now(), clock_gettime(ClockId::ThreadCPUTime))
+    };
+    let (from, cpu_before) = look_at(phases.measure_from).await;
+    let (until, cpu_after) = look_at(phases.measure_until).await;
+    let cpu_s = Duration::try_from(cpu_after - cpu_before).unwrap_or_default();
+    let window_ns = until.nanos_since(from).max(1);
+    cpu_s.as_nanos() as f64 / window_ns as f64
 }
 
 #[cfg(test)]
@@ -219,6 +260,31 @@ mod tests {
         assert_eq!(next, Err(RecvTimeoutError::Disconnected));
         drop(start);
         let results = thread.join().expect("it does not panic");
-        assert!(results.is_ok());
+        assert_eq!(results.map(|results| results.busy).ok(), Some(0.0));
+    }
+
+    #[test]
+    fn a_thread_tells_how_busy_it_is() {
+        let clock = Clock::start();
+        let (warm_up, window) = (Duration::from_millis(20), Duration::from_millis(200));
+        let mut reactor = Reactor::new(&shared().reactor).expect("the kernel has one");
+        let busy_for = |reactor: &mut Reactor, part: f64| {
+            let phases = Phases::new(clock.now(), warm_up, window);
+            reactor.block_on(async {
+                let told = spawn(busy(clock, phases));
+                sleep_until(clock.instant(phases.measure_from.after(warm_up))).await;
+                let until = clock_gettime(ClockId::ThreadCPUTime);
+                let long = window.mul_f64(part);
+                while Duration::try_from(clock_gettime(ClockId::ThreadCPUTime) - until)
+                    .is_ok_and(|spent| spent < long)
+                {}
+                told.await
+            })
+        };
+        let idle = busy_for(&mut reactor, 0.0);
+        assert!(idle < 0.3, "{idle}");
+        // On a machine that is busy itself the window may be over before the work is done.
+        let working = busy_for(&mut reactor, 0.6);
+        assert!(working > idle && working < 1.05, "{working}");
     }
 }
