@@ -6,6 +6,7 @@ use std::fmt::{self, Write};
 use super::case::{Case, Metric};
 use super::verdict::Verdict;
 use super::{CompareOptions, Contender, Round, Verdicts};
+use crate::histogram::Summary;
 use crate::report::describe;
 use crate::report::number::{bytes, three_digits, time, whole};
 use crate::report::table::table;
@@ -100,15 +101,30 @@ fn write_verdicts(
             texts.join("; ")
         )?;
     }
+    for contender in &options.brokers {
+        let mine = rounds.iter().filter(|round| round.broker == contender.name);
+        let count = mine.filter(|round| !is_sound(&round.outcome)).count();
+        if count > 0 {
+            let plural = if count == 1 { "" } else { "s" };
+            writeln!(
+                out,
+                "   no part of a verdict, for records were refused, lost or changed: {count} \
+                 round{plural} of {}",
+                contender.name
+            )?;
+        }
+    }
     Ok(())
 }
 
-/// The first broker beside each of the others.
+/// The first broker beside each of the others, in the rounds that were sound.
 pub fn verdicts(options: &CompareOptions, case: &Case, rounds: &[&Round]) -> Vec<Verdicts> {
     let Some((first, others)) = options.brokers.split_first() else {
         return Vec::new();
     };
     let metrics: Vec<Metric> = case.verdict_on().collect();
+    let sound = rounds.iter().filter(|round| is_sound(&round.outcome));
+    let rounds = &sound.copied().collect::<Vec<_>>();
     let beside = |other: &Contender| {
         let of = |metric: &Metric| {
             let (ours, theirs) = (
@@ -234,9 +250,9 @@ impl Metric {
                 produced.map(|done| done.bytes),
                 consumed.map(|done| done.bytes),
             ),
-            Metric::P50 => produced.map(|done| done.latency.p50_ns as f64),
-            Metric::P99 => produced.map(|done| done.latency.p99_ns as f64),
-            Metric::EndToEndP99 => consumed.map(|done| done.end_to_end.p99_ns as f64),
+            Metric::P50 => Some(counted(&produced?.latency)?.p50_ns as f64),
+            Metric::P99 => Some(counted(&produced?.latency)?.p99_ns as f64),
+            Metric::EndToEndP99 => Some(counted(&consumed?.end_to_end)?.p99_ns as f64),
             Metric::Backfilled => {
                 consumed.map(|done| done.backfilled_bytes as f64 / outcome.seconds)
             }
@@ -262,9 +278,114 @@ impl Metric {
     }
 }
 
+/// A summary of something: the percentiles of no records are 0, and would beat every broker's.
+fn counted(summary: &Summary) -> Option<&Summary> {
+    Some(summary).filter(|summary| summary.count > 0)
+}
+
+/// Whether all records of a round were taken, and came out as they went in: a broker that spares
+/// itself some is not the faster one.
+fn is_sound(outcome: &Outcome) -> bool {
+    let took_all = outcome
+        .produced
+        .as_ref()
+        .is_none_or(|done| done.refused == 0);
+    let kept_all = outcome
+        .consumed
+        .as_ref()
+        .is_none_or(|done| done.verification.is_clean());
+    took_all && kept_all
+}
+
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+    use crate::compare::Said;
+    use crate::compare::case::cases;
+    use crate::histogram::Latencies;
+    use crate::run::example;
+    use crate::verify::Findings;
+
+    #[derive(Parser)]
+    #[command(no_binary_name = true)]
+    struct Flags {
+        #[command(flatten)]
+        options: CompareOptions,
+    }
+
+    fn options() -> CompareOptions {
+        let line = ["--broker", "one=127.0.0.1:1", "--broker", "two=127.0.0.1:2"];
+        Flags::try_parse_from(line).expect("it is sound").options
+    }
+
+    /// Three rounds of each broker, the second's ten times as late.
+    fn rounds() -> Vec<Round> {
+        let round = |broker: &str, round, nanos| {
+            let mut outcome = example::outcome("1000");
+            let mut latency = Latencies::new();
+            latency.record(nanos, 1_000);
+            let produced = outcome.produced.as_mut().expect("it produced");
+            produced.latency = latency.summary();
+            Round {
+                case: 1,
+                broker: broker.to_owned(),
+                round,
+                outcome,
+            }
+        };
+        let both =
+            |number| [("one", 1_000), ("two", 10_000)].map(|(name, ns)| round(name, number, ns));
+        (0..3).flat_map(both).collect()
+    }
+
+    fn p99s(rounds: &[Round]) -> Vec<Verdict> {
+        let options = options();
+        let case = &cases(&options)[0];
+        let rounds: Vec<&Round> = rounds.iter().collect();
+        let verdicts = verdicts(&options, case, &rounds);
+        let numbers = verdicts.into_iter().flat_map(|one| one.numbers);
+        numbers.filter(|one| one.metric == "p99").collect()
+    }
+
+    #[test]
+    fn a_broker_that_refuses_everything_has_no_percentiles() {
+        let mut outcome = example::outcome("1000");
+        assert_eq!(Metric::P99.of(&outcome).map(|ns| ns > 0.0), Some(true));
+        let produced = outcome.produced.as_mut().expect("it produced");
+        produced.latency = Summary::default();
+        outcome.consumed = Some(example::consumed(Findings::default()));
+        for metric in [Metric::P50, Metric::P99, Metric::EndToEndP99] {
+            assert_eq!(metric.of(&outcome), None, "{metric:?}");
+        }
+    }
+
+    #[test]
+    fn rounds_with_refused_or_lost_records_are_no_part_of_the_verdict() {
+        let mut rounds = rounds();
+        let said = |rounds: &[Round]| p99s(rounds).first().map(|one| one.said);
+        assert_eq!(said(&rounds), Some(Said::Better));
+        let refusing = rounds[0].outcome.produced.as_mut();
+        refusing.expect("it produced").refused = 1;
+        assert_eq!(said(&rounds), Some(Said::TooFewRounds));
+        let lost = Findings {
+            lost: 1,
+            ..Findings::default()
+        };
+        for round in rounds.iter_mut().filter(|round| round.broker == "one") {
+            round.outcome.consumed = Some(example::consumed(lost.clone()));
+        }
+        assert_eq!(said(&rounds), None);
+        let all: Vec<&Round> = rounds.iter().collect();
+        let mut text = String::new();
+        let options = options();
+        write_verdicts(&mut text, &options, &cases(&options)[0], &all).expect("it is a string");
+        assert_eq!(
+            text,
+            "   no part of a verdict, for records were refused, lost or changed: 3 rounds of one\n"
+        );
+    }
 
     #[test]
     fn medians_and_spreads() {
