@@ -175,6 +175,23 @@ pub struct Step {
     pub held: bool,
     /// If not, why.
     pub why: String,
+    /// The driver was busy or late itself: if it did not hold, that may be no fault of the broker.
+    #[serde(default)]
+    pub driver_limited: bool,
+}
+
+impl Found {
+    /// Whether the driver was the limit in the first step above the answer that failed: then the
+    /// broker may take more.
+    pub fn is_drivers_limit(&self) -> bool {
+        let answer = self.highest.unwrap_or(0);
+        let failed = || {
+            let above = self.steps.iter().filter(|step| step.rate > answer);
+            above.filter(|step| !step.held)
+        };
+        let first = failed().map(|step| step.rate).min();
+        failed().any(|step| Some(step.rate) == first && step.driver_limited)
+    }
 }
 
 /// What all searches together say.
@@ -257,14 +274,10 @@ fn one_search(options: &SaturateOptions, target: &Target) -> Result<Found, Satur
             run(target, &scenario).map_err(|source| SaturateError::Step { rate, source })?;
         let step = judge(options, rate, &outcome);
         let (latency, percentile) = (time(step.latency_ns as f64), options.percentile);
-        let held = if step.held {
-            "holds"
-        } else {
-            step.why.as_str()
-        };
         tell(format_args!(
-            "  {:>10} records/s  p{percentile} {latency:>9}  {held}",
-            whole(rate)
+            "  {:>10} records/s  p{percentile} {latency:>9}  {}",
+            whole(rate),
+            said_of(&step)
         ));
         search.tell(step.held);
         steps.push(step);
@@ -275,6 +288,18 @@ fn one_search(options: &SaturateOptions, target: &Target) -> Result<Found, Satur
     })
 }
 
+/// What a step's line says.
+fn said_of(step: &Step) -> String {
+    let held = match step.held {
+        true => "holds",
+        false => &step.why,
+    };
+    match step.driver_limited {
+        true => format!("{held}; the driver was at its limit"),
+        false => held.to_owned(),
+    }
+}
+
 /// The rate at which one record of a step lies beyond the percentile: of fewer it says nothing.
 fn lowest_measurable(options: &SaturateOptions) -> u64 {
     let beyond = 1.0 - options.percentile / 100.0;
@@ -282,11 +307,11 @@ fn lowest_measurable(options: &SaturateOptions) -> u64 {
     (lowest.ceil() as u64).max(1)
 }
 
-/// How many records must be answered within the window. Some may come behind its end although they
-/// are in time: those of one bound, and at least one.
-fn must_be_answered(rate: u64, seconds: f64, bound: Duration) -> f64 {
-    let rate = rate as f64;
-    REACHED * rate * seconds - (rate * bound.as_secs_f64()).max(1.0)
+/// How many of the records that were due must be answered within the window. Some may come behind
+/// its end although they are in time: those of one bound, and at least one.
+fn must_be_answered(due: u64, seconds: f64, bound: Duration) -> f64 {
+    let due = due as f64;
+    REACHED * due - (due / seconds * bound.as_secs_f64()).max(1.0)
 }
 
 fn judge(options: &SaturateOptions, rate: u64, outcome: &Outcome) -> Step {
@@ -295,7 +320,10 @@ fn judge(options: &SaturateOptions, rate: u64, outcome: &Outcome) -> Step {
         Bounded::Produce => &lines.latency,
         Bounded::EndToEnd => &lines.end_to_end,
     });
-    let answered = outcome.produced.as_ref().map_or(0, |done| done.records);
+    let (answered, due) = outcome
+        .produced
+        .as_ref()
+        .map_or((0, 0), |done| (done.records, done.intended));
     let failed = outcome
         .produced
         .as_ref()
@@ -311,7 +339,7 @@ fn judge(options: &SaturateOptions, rate: u64, outcome: &Outcome) -> Step {
         "records were lost, doubled or reordered".to_owned()
     } else if failed > 0 {
         format!("{failed} records refused or unanswered")
-    } else if (answered as f64) < must_be_answered(rate, outcome.seconds, options.bound) {
+    } else if (answered as f64) < must_be_answered(due, outcome.seconds, options.bound) {
         format!(
             "only {} records/s were answered",
             whole(answered_per_s as u64)
@@ -328,6 +356,7 @@ fn judge(options: &SaturateOptions, rate: u64, outcome: &Outcome) -> Step {
         p50_ns: latencies.quantile(0.5),
         held: why.is_empty(),
         why,
+        driver_limited: outcome.driver_limited,
     }
 }
 
@@ -339,6 +368,7 @@ fn tell(line: std::fmt::Arguments<'_>) {
 #[cfg(test)]
 pub mod tests {
     use super::*;
+    use crate::run::example::outcome;
 
     /// Searches that found those rates.
     pub fn saturation(highest: &[Option<u64>]) -> Saturation {
@@ -374,9 +404,72 @@ pub mod tests {
     #[test]
     fn what_comes_in_time_behind_the_end_is_not_missed() {
         let bound = Duration::from_millis(10);
-        let needed = must_be_answered(1_000, 2.0, bound);
+        let needed = must_be_answered(2_000, 2.0, bound);
         assert!((needed - (0.98 * 2_000.0 - 10.0)).abs() < 1e-6, "{needed}");
         assert!(must_be_answered(1, 1.0, bound) < 0.0);
+    }
+
+    #[derive(clap::Parser)]
+    #[command(no_binary_name = true)]
+    struct Flags {
+        #[command(flatten)]
+        options: SaturateOptions,
+    }
+
+    #[test]
+    fn a_step_holds_if_what_was_due_was_answered() {
+        let line: [&str; 0] = [];
+        let options = <Flags as clap::Parser>::try_parse_from(line)
+            .expect("all have defaults")
+            .options;
+        let step = |due, answered, driver_limited| {
+            let mut outcome = outcome("1000");
+            outcome.driver_limited = driver_limited;
+            let produced = outcome.produced.as_mut().expect("it produced");
+            (produced.intended, produced.records) = (due, answered);
+            judge(&options, 1_000, &outcome)
+        };
+        assert_eq!(said_of(&step(2_000, 2_000, false)), "holds");
+        // Chance made fewer records due than the rate has: that is not the broker's failure.
+        assert_eq!(said_of(&step(1_850, 1_850, false)), "holds");
+        assert_eq!(
+            said_of(&step(2_000, 1_850, true)),
+            "only 925 records/s were answered; the driver was at its limit"
+        );
+    }
+
+    #[test]
+    fn the_first_failure_above_the_answer_says_whose_limit_it_is() {
+        let step = |rate, held, driver_limited| Step {
+            rate,
+            answered_per_s: 0.0,
+            latency_ns: 0,
+            p50_ns: 0,
+            held,
+            why: String::new(),
+            driver_limited,
+        };
+        let found = |steps: &[Step]| Found {
+            highest: Some(100),
+            steps: steps.to_vec(),
+        };
+        let drivers = [step(100, true, false), step(110, false, true)];
+        assert!(found(&drivers).is_drivers_limit());
+        // Far above the answer the driver has its limit too, but the broker's comes first.
+        let brokers = [step(200, false, true), step(110, false, false)];
+        assert!(!found(&brokers).is_drivers_limit());
+        // One that held after all, or lies below, limits nothing.
+        let none = [step(90, false, true), step(100, true, true)];
+        assert!(!found(&none).is_drivers_limit());
+    }
+
+    #[test]
+    fn steps_of_older_files_are_read() {
+        let old = serde_json::json!({
+            "rate": 1, "answered_per_s": 1.0, "latency_ns": 1, "p50_ns": 1, "held": true, "why": "",
+        });
+        let step: Step = serde_json::from_value(old).expect("it is a step");
+        assert!(!step.driver_limited);
     }
 
     #[test]

@@ -17,12 +17,16 @@ pub fn text(found: &Saturation) -> String {
     for (rate, steps) in by_rate {
         let median = |value: fn(&Step) -> f64| median(steps.iter().map(|step| value(step)));
         let held = steps.iter().filter(|step| step.held).count();
+        let whose = match steps.iter().any(|step| step.driver_limited) {
+            true => ", driver at its limit",
+            false => "",
+        };
         rows.add_row([
             whole(rate),
             whole(median(|step| step.answered_per_s).round() as u64),
             time(median(|step| step.p50_ns as f64)),
             time(median(|step| step.latency_ns as f64)),
-            format!("{held} of {}", steps.len()),
+            format!("{held} of {}{whose}", steps.len()),
         ]);
     }
     format!("{rows}\n{}\n", headline(found))
@@ -54,7 +58,7 @@ pub fn headline(found: &Saturation) -> String {
         rates.collect::<Vec<_>>().join(", ")
     };
     let broker = &found.broker;
-    match found.verdict() {
+    let said = match found.verdict() {
         Verdict::Nothing => format!("{broker}: there is no rate at which {condition}"),
         Verdict::TooNoisy(..) => format!(
             "{broker}: too noisy to say up to which rate {condition}; the searches found {}",
@@ -64,6 +68,20 @@ pub fn headline(found: &Saturation) -> String {
             "{broker}: {condition} up to {} records/s (searches: {})",
             whole(median),
             each()
+        ),
+    };
+    said + &whose_limit(found)
+}
+
+/// What is the driver's own must not pass for the broker's.
+fn whose_limit(found: &Saturation) -> String {
+    let searches = found.searches.iter();
+    match searches.filter(|one| one.is_drivers_limit()).count() {
+        0 => String::new(),
+        count => format!(
+            "; in {count} of {} the driver was the limit, not the broker: give it more --threads, \
+             on cores of their own",
+            found.searches.len()
         ),
     }
 }
@@ -80,6 +98,22 @@ mod tests {
             said,
             "127.0.0.1:9092: p99 stays within 10.0 ms up to 41,000 records/s (searches: 41,000, \
              40,000, 42,000)"
+        );
+        let mut limited = saturation(&[Some(40_000), Some(40_000)]);
+        limited.searches[0].steps.push(Step {
+            rate: 42_000,
+            answered_per_s: 41_000.0,
+            latency_ns: 20_000_000,
+            p50_ns: 1_000_000,
+            held: false,
+            why: "too late".to_owned(),
+            driver_limited: true,
+        });
+        assert!(text(&limited).contains("0 of 1, driver at its limit"));
+        let said = headline(&limited);
+        assert!(
+            said.contains("40,000); in 1 of 2 the driver was the limit, not the broker"),
+            "{said}"
         );
         let said = headline(&saturation(&[Some(40_000), None]));
         assert!(
