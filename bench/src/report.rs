@@ -311,3 +311,20 @@ impl Outcome {
         (bytes > 0).then(|| cpu_s * GB / bytes as f64)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::run::example;
+    use crate::verify::Findings;
+
+    #[test]
+    fn serving_a_backlog_counts_as_work() {
+        let mut outcome = example::outcome("1000");
+        assert_eq!(outcome.per_record_us(2.0), Some(1_000.0));
+        let mut consumed = example::consumed(Findings::default());
+        (consumed.backfilled_records, consumed.backfilled_bytes) = (6_000, 6_144_000);
+        outcome.consumed = Some(consumed);
+        assert_eq!(outcome.per_record_us(2.0), Some(250.0));
+        assert_eq!(outcome.per_gb_s(0.8192), Some(100.0));
+    }
+}
