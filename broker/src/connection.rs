@@ -414,8 +414,8 @@ impl Outbox {
         }
     }
 
-    /// Lets what was to be written go on to its end although nobody hears of it any more: its frames
-    /// are queued in the shards until then, and their memory is not to be given to others.
+    /// Lets what was to be written go on to its end although nobody hears of it any more: its
+    /// frames are queued in the shards until then, and their memory is not to be given to others.
     async fn outlast_produces(&self) {
         let rest = std::mem::take(&mut *self.queue.borrow_mut());
         for mut outgoing in rest {

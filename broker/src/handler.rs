@@ -175,8 +175,8 @@ impl Context {
     }
 }
 
-/// A larger commit waits for those before it: what it becomes is many times its size, and charged to
-/// nobody.
+/// A larger commit waits for those before it: what it becomes is many times its size, and charged
+/// to nobody.
 const OVERLAPPING_COMMIT_BYTES_MAX: u64 = 64 << 10;
 
 /// Whether requests of this kind overlap on one connection; all others run alone.

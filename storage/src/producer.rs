@@ -14,10 +14,10 @@ pub const WINDOW: usize = 5;
 
 /// Producers of a partition that are remembered at most; a store with small journal files remembers
 /// fewer. Kafka remembers all for a day, in memory that nothing bounds, and every row of the
-/// journal repeats them (S8): a million would be two hundred MiB for each of its files. One that has
-/// not been seen for long makes room for a newcomer, as if it had expired: what it sends next is
-/// accepted whatever its sequence is (KIP-360), and only a batch that it sends again after so many
-/// others came is stored twice.
+/// journal repeats them (S8): a million would be two hundred MiB for each of its files. One that
+/// has not been seen for long makes room for a newcomer, as if it had expired: what it sends next
+/// is accepted whatever its sequence is (KIP-360), and only a batch that it sends again after so
+/// many others came is stored twice.
 pub const PRODUCERS_MAX: usize = 20_000;
 
 /// One remembered batch.
