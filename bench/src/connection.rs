@@ -50,6 +50,9 @@ pub enum ClientError {
         /// What is wrong with it.
         source: WireError,
     },
+    /// A request that the protocol cannot express.
+    #[error("a request cannot be made: {0}")]
+    Request(WireError),
     /// A frame whose length is impossible.
     #[error("{peer} announces an answer of {bytes} bytes (at most {FRAME_MAX}): not Kafka?")]
     FrameLength {

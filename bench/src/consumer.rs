@@ -11,20 +11,20 @@ mod reader;
 use std::cell::{Cell, RefCell};
 use std::num::NonZeroU64;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::{Either, join_all, select};
 use spate_net::kafka::record_batch::{BatchError, Scratch};
-use spate_net::reactor::{sleep, timeout};
+use spate_net::reactor::sleep;
 
 use self::group::Member;
 use self::reader::{Position, Reader};
-use crate::connection::{Access, ClientError, Connection, Endpoint};
+use crate::connection::{Access, ClientError, Connection};
 use crate::producer::Setting;
 use crate::tally::{Consumed, Read};
-use crate::topic;
+use crate::topic::{self, Leader};
 use crate::verify::Verifier;
 
 /// The pause before a broken connection is made anew.
@@ -53,17 +53,37 @@ pub enum Role {
 pub struct Group {
     /// Its name.
     pub name: String,
+    /// The partitions that its members share.
+    pub partitions: Vec<i32>,
     /// Watches what all its members get.
     pub verifier: Arc<Mutex<Verifier>>,
+    /// Set when a member ended before all was read.
+    pub has_given_up: AtomicBool,
+}
+
+impl Group {
+    /// A group that nobody has joined yet.
+    pub fn new(name: String, partitions: Vec<i32>) -> Group {
+        Group {
+            name,
+            partitions,
+            verifier: Arc::new(Mutex::new(Verifier::of_group())),
+            has_given_up: AtomicBool::new(false),
+        }
+    }
+
+    /// What it has seen, once all members are done.
+    pub fn read(&self) -> Read {
+        let finished = !self.has_given_up.load(Ordering::Acquire);
+        read_by(&self.verifier, self.partitions.clone(), finished)
+    }
 }
 
 /// What one consumer is to read.
 #[derive(Clone, Debug)]
 pub struct ConsumerPlan {
-    /// The broker it asks.
-    pub leader: Endpoint,
-    /// The partitions it reads; all of the topic for a member.
-    pub partitions: Vec<i32>,
+    /// The brokers it asks, and the partitions it reads there; a member asks its group.
+    pub shares: Vec<Leader>,
     /// What it is for.
     pub role: Role,
     /// The run whose records must all come; others may have begun before.
@@ -104,11 +124,13 @@ enum ConsumeError {
     Batch(#[from] BatchError),
 }
 
+/// A connection, and where it is in the partitions that are read over it.
+type Link = (Connection, Vec<Position>);
+
 /// A consumer that is ready to fetch.
 pub struct Consumer {
     plan: ConsumerPlan,
-    connection: Connection,
-    positions: Vec<Position>,
+    links: Vec<Link>,
     verifier: Arc<Mutex<Verifier>>,
 }
 
@@ -120,17 +142,21 @@ impl Consumer {
         plan: &ConsumerPlan,
         keeps_reads: bool,
     ) -> Result<Consumer, ClientError> {
-        let mut connection = Connection::open(&plan.leader, access).await?;
-        let mut positions: Vec<Position> = plan
-            .partitions
-            .iter()
-            .map(|index| Position::new(*index, 0))
-            .collect();
-        if let Role::Tail { from_end: true } = plan.role {
-            let ends =
-                topic::offsets(&mut connection, topic, &plan.partitions, topic::LATEST).await?;
-            let ends = ends.unwrap_or_default().into_iter();
-            positions = ends.map(|(index, end)| Position::new(index, end)).collect();
+        let mut links = Vec::new();
+        for Leader {
+            endpoint,
+            partitions,
+        } in &plan.shares
+        {
+            let mut connection = Connection::open(endpoint, access).await?;
+            let all = partitions.iter();
+            let mut positions: Vec<Position> = all.map(|index| Position::new(*index, 0)).collect();
+            if let Role::Tail { from_end: true } = plan.role {
+                let ends = topic::offsets(&mut connection, topic, partitions, topic::LATEST);
+                let ends = ends.await?.unwrap_or_default().into_iter();
+                positions = ends.map(|(index, end)| Position::new(index, end)).collect();
+            }
+            links.push((connection, positions));
         }
         let verifier = match &plan.role {
             Role::Member(group) => Arc::clone(&group.verifier),
@@ -142,8 +168,7 @@ impl Consumer {
         };
         Ok(Consumer {
             plan: plan.clone(),
-            connection,
-            positions,
+            links,
             verifier,
         })
     }
@@ -157,8 +182,7 @@ impl Consumer {
     ) {
         let (scenario, access, topic) = (setting.scenario, setting.access, setting.topic);
         let (clock, phases) = (setting.clock, setting.phases);
-        let (plan, verifier) = (self.plan, self.verifier);
-        let (connection, positions) = (self.connection, self.positions);
+        let (plan, verifier, links) = (self.plan, self.verifier, self.links);
         let (repeats, rate) = match plan.role {
             Role::Repeat => (true, None),
             Role::Backfill(rate) => (true, rate),
@@ -179,6 +203,8 @@ impl Consumer {
             scratch: RefCell::new(Scratch::new()),
             tally: Rc::clone(&tally),
             stop: Cell::new(false),
+            pace: Cell::new((clock.now(), 0)),
+            has_moved: Cell::new(false),
             reached: RefCell::default(),
         };
         let at_work = AtWork {
@@ -191,36 +217,47 @@ impl Consumer {
                 Role::Member(group) => {
                     let every = scenario.commit_interval;
                     at_work
-                        .consume_in(&group.name, &plan.partitions, every)
+                        .consume_in(&group.name, &group.partitions, every)
                         .await
                 }
-                _ => at_work.consume(Some(connection), positions).await.map(drop),
+                _ => at_work.consume(links).await,
             }
         };
-        let rest = Duration::from_nanos(phases.measure_until.nanos_since(clock.now()));
-        let outcome = timeout(rest + scenario.drain, consuming).await;
+        let outcome = reader.in_time(scenario, consuming).await;
+        let finished = matches!(outcome, Some(Ok(())));
+        let error = match outcome {
+            Some(outcome) => outcome.err().map(|error| error.to_string()),
+            None => Some("a consumer was not done in time".to_owned()),
+        };
         let mut tally = tally.borrow_mut();
-        match outcome {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tally.errors.add(error.to_string(), 1),
-            Err(_) => tally
-                .errors
-                .add("a consumer was not done in time".to_owned(), 1),
-        }
-        // A group's is looked at once all members are done.
-        if !matches!(plan.role, Role::Member(_)) {
+        error.into_iter().for_each(|text| tally.errors.add(text, 1));
+        tally.verified.extend(plan.read(&verifier, finished));
+    }
+}
+
+impl ConsumerPlan {
+    /// What was read by it; that of a group is looked at once all members are done.
+    fn read(self, verifier: &Mutex<Verifier>, finished: bool) -> Option<Read> {
+        let all = self.shares.into_iter().flat_map(|share| share.partitions);
+        let partitions = match self.role {
+            Role::Member(group) => {
+                group.has_given_up.fetch_or(!finished, Ordering::Release);
+                return None;
+            }
             // One that starts over again and again is somewhere in the middle at the end.
-            let partitions = if repeats { Vec::new() } else { plan.partitions };
-            tally.verified.push(read_by(&verifier, partitions));
-        }
+            Role::Repeat | Role::Backfill(_) => Vec::new(),
+            Role::Tail { .. } => all.collect(),
+        };
+        Some(read_by(verifier, partitions, finished))
     }
 }
 
 /// What one consumer has seen.
-fn read_by(verifier: &Mutex<Verifier>, partitions: Vec<i32>) -> Read {
+fn read_by(verifier: &Mutex<Verifier>, partitions: Vec<i32>, finished: bool) -> Read {
     let mut verifier = verifier.lock().unwrap_or_else(PoisonError::into_inner);
     Read {
         partitions,
+        finished,
         verifier: std::mem::take(&mut *verifier),
     }
 }
@@ -240,17 +277,10 @@ struct AtWork<'a> {
 }
 
 impl AtWork<'_> {
-    /// Reads from these positions until the end or until it is stopped, and says how far it came.
-    async fn consume(
-        &self,
-        first: Option<Connection>,
-        positions: Vec<Position>,
-    ) -> Result<Vec<Position>, ConsumeError> {
-        let mut links: Vec<(Connection, Vec<Position>)> = match first {
-            Some(connection) => vec![(connection, positions)],
-            None => self.connect_patiently(positions).await?,
-        };
+    /// Reads from these positions until the end or until it is stopped.
+    async fn consume(&self, mut links: Vec<Link>) -> Result<(), ConsumeError> {
         loop {
+            self.reader.pace.set((self.reader.clock.now(), 0));
             let reading = links
                 .drain(..)
                 .map(|(connection, positions)| self.reader.read(connection, positions));
@@ -266,7 +296,7 @@ impl AtWork<'_> {
                 }
             }
             let Some(trouble) = trouble else {
-                return Ok(positions);
+                return Ok(());
             };
             let text = format!("{trouble}: connected again");
             self.reader.tally.borrow_mut().errors.add(text, 1);
@@ -275,10 +305,7 @@ impl AtWork<'_> {
         }
     }
 
-    async fn connect_patiently(
-        &self,
-        positions: Vec<Position>,
-    ) -> Result<Vec<(Connection, Vec<Position>)>, ConsumeError> {
+    async fn connect_patiently(&self, positions: Vec<Position>) -> Result<Vec<Link>, ConsumeError> {
         if positions.is_empty() {
             return Ok(Vec::new());
         }
@@ -291,10 +318,7 @@ impl AtWork<'_> {
         }
     }
 
-    async fn connect_all(
-        &self,
-        positions: &[Position],
-    ) -> Result<Vec<(Connection, Vec<Position>)>, ClientError> {
+    async fn connect_all(&self, positions: &[Position]) -> Result<Vec<Link>, ClientError> {
         let mut links = Vec::new();
         for leader in topic::find_leaders(self.access, self.topic).await? {
             let led = |position: &&Position| leader.partitions.contains(&position.partition);
@@ -371,7 +395,8 @@ impl AtWork<'_> {
     /// A member without partitions waits for the end, or for a change.
     async fn read_or_wait(&self, positions: Vec<Position>) -> Result<(), ConsumeError> {
         let has_work = !positions.is_empty();
-        self.consume(None, positions).await?;
+        let links = self.connect_patiently(positions).await?;
+        self.consume(links).await?;
         while !has_work && !self.reader.stop.get() && !self.reader.is_over() {
             sleep(PAUSE).await;
         }

@@ -26,7 +26,8 @@ pub struct VerifyOptions {
     /// How long to produce
     #[arg(long, default_value = "30s", value_parser = parse_duration)]
     pub duration: Duration,
-    /// How long to wait at the end: for a broker to come back, answers, and the rest to be read
+    /// How long to wait at the end: for a broker to come back, answers, and the rest to be read;
+    /// the last reading goes on as long as something comes within this time
     #[arg(long, default_value = "60s", value_parser = parse_duration)]
     pub drain: Duration,
     /// Records per second
@@ -163,6 +164,7 @@ impl VerifyOptions {
             producers: 0,
             consumers: 1,
             duration: Duration::from_millis(500),
+            is_patient: true,
             ..scenario.clone()
         }
     }

@@ -26,13 +26,13 @@ use self::draft::{Draft, Drafts, Planned};
 use self::lane::Lane;
 use self::maker::{Builder, Frame, Maker, Wanted};
 use crate::answer::{Answer, AnswerLayout};
-use crate::connection::{Access, ClientError, Connection, Endpoint};
+use crate::connection::{Access, ClientError, Connection};
 use crate::payload::{Chooser, Content};
-use crate::scenario::{Acks, PartitionChoice, Scenario};
+use crate::scenario::{Acks, Keys, Scenario};
 use crate::schedule::{Arrivals, Clock, Moment, Pace, Phases};
 use crate::tally::{Acknowledged, Batch, Fate, Produced};
 use crate::template::{ProduceTemplate, Shape, VERSION_MAX};
-use crate::topic::{self, ProducerIdentity};
+use crate::topic::{self, Leader, ProducerIdentity};
 use crate::verify::StreamId;
 
 /// Requests that go out with one send: as many pieces as the kernel takes at once by far, and the
@@ -46,10 +46,8 @@ pub struct ProducerPlan {
     pub index: u64,
     /// Its name in records.
     pub stream: StreamId,
-    /// The broker it sends to.
-    pub leader: Endpoint,
-    /// The partitions it sends to.
-    pub partitions: Vec<i32>,
+    /// The brokers it sends to, and the partitions there.
+    pub shares: Vec<Leader>,
 }
 
 /// A request that waits for its answer.
@@ -63,7 +61,7 @@ struct Pending {
     bytes: u64,
     sent: Moment,
     frame: Frame,
-    /// It was sent, and nobody said what became of it.
+    /// It was sent, and may have been written then.
     is_unknown: bool,
 }
 
@@ -101,14 +99,14 @@ struct State {
 
 /// A connection that is ready to send.
 pub struct Producer {
-    stream: Channel,
+    /// The connections, and the partitions that are sent over each.
+    links: Vec<(Channel, Vec<i32>)>,
     maker: Maker,
     layout: AnswerLayout,
     content: Rc<Content>,
     index: u64,
     name: StreamId,
     identity: Option<ProducerIdentity>,
-    partitions: Vec<i32>,
 }
 
 impl Producer {
@@ -120,15 +118,22 @@ impl Producer {
         content: &Rc<Content>,
         plan: &ProducerPlan,
     ) -> Result<Producer, ClientError> {
-        let mut connection = Connection::open(&plan.leader, access).await?;
-        let version = connection.version(&produce::RANGE, VERSION_MAX)?;
-        let identity = match scenario.idempotent {
-            true => Some(topic::identify(&mut connection).await?),
-            false => None,
-        };
+        let (mut links, mut version, mut identity) = (Vec::new(), VERSION_MAX, None);
+        for Leader {
+            endpoint,
+            partitions,
+        } in &plan.shares
+        {
+            let mut connection = Connection::open(endpoint, access).await?;
+            version = connection.version(&produce::RANGE, version)?;
+            if scenario.idempotent && identity.is_none() {
+                identity = Some(topic::identify(&mut connection).await?);
+            }
+            links.push((connection.stream, partitions.clone()));
+        }
         let acks = scenario.acks.code();
         let maker = if scenario.is_uniform() {
-            let template = ProduceTemplate::new(Shape {
+            let shape = Shape {
                 topic: topic.to_owned(),
                 version,
                 acks,
@@ -136,8 +141,8 @@ impl Producer {
                 batch_records: scenario.batch_records,
                 headers: scenario.headers.clone(),
                 stream: plan.stream,
-            });
-            Maker::Stamped(template.map_err(|source| connection.wire(source))?)
+            };
+            Maker::Stamped(ProduceTemplate::new(shape).map_err(ClientError::Request)?)
         } else {
             Maker::Built(Box::new(Builder {
                 batch: BatchBuilder::new(scenario.codec.codec()),
@@ -150,21 +155,14 @@ impl Producer {
                 value: Vec::new(),
             }))
         };
-        let partitions = match scenario.partition_choice {
-            PartitionChoice::RoundRobin => plan.partitions.clone(),
-            PartitionChoice::Pinned => {
-                vec![plan.partitions[plan.index as usize % plan.partitions.len()]]
-            }
-        };
         Ok(Producer {
-            stream: connection.stream,
+            links,
             maker,
             layout: AnswerLayout::new(version, topic),
             content: Rc::clone(content),
             index: plan.index,
             name: plan.stream,
             identity,
-            partitions,
         })
     }
 
@@ -183,13 +181,22 @@ impl Producer {
         let (spacing, group) = (scenario.spacing, scenario.batch_records);
         let arrivals = Arrivals::new(pace, spacing, group, share, scenario.seed);
         let chooser = Chooser::new(scenario, share);
-        let lanes = self.partitions.len();
-        let drafts = Drafts::new(scenario, arrivals, chooser, self.content, lanes);
-        let link = Link {
-            stream: self.stream,
-            pending: VecDeque::with_capacity(scenario.in_flight),
-            open_since: phases.start,
-        };
+        let (mut links, mut lanes) = (Vec::new(), Vec::new());
+        for (stream, partitions) in self.links {
+            let link = links.len();
+            let new = |index: &i32| Lane::new(*index, link, self.identity);
+            lanes.extend(partitions.iter().map(new));
+            links.push(Link {
+                stream,
+                pending: VecDeque::with_capacity(scenario.in_flight),
+                open_since: phases.start,
+            });
+        }
+        if scenario.keys != Keys::None {
+            // A key's hash is a partition.
+            lanes.sort_by_key(|lane| lane.partition);
+        }
+        let drafts = Drafts::new(scenario, arrivals, chooser, self.content, lanes.len());
         let run = Rc::new(Run {
             access: access.clone(),
             topic: topic.to_owned(),
@@ -207,13 +214,9 @@ impl Producer {
                 maker: self.maker,
                 correlation_id: 0,
                 next_number: 0,
-                links: vec![link],
+                links,
                 receivers: Vec::new(),
-                lanes: self
-                    .partitions
-                    .iter()
-                    .map(|index| Lane::new(*index, self.identity))
-                    .collect(),
+                lanes,
                 has_broken: false,
                 again: VecDeque::new(),
                 spare: Vec::with_capacity(scenario.in_flight),
@@ -497,6 +500,8 @@ impl Run {
             0.. => base_offset + records as i64 - 1,
             _ => -1,
         };
+        let due = pending.records.iter().map(|record| record.due);
+        lane.measured += due.filter(|due| self.phases.measures(*due)).count() as u64;
         if let Frame::Whole(frame) = pending.frame {
             state.spare.push(frame);
         }
@@ -552,6 +557,7 @@ impl Run {
             stream,
             end: lane.acknowledged,
             last_offset: lane.last_offset,
+            measured: lane.measured,
             refused: std::mem::take(&mut lane.refused),
         }));
         let closed = state.drafts.is_closed_loop();

@@ -202,6 +202,13 @@ fn write_consumed(out: &mut String, consumed: &ConsumeOutcome, seconds: f64) -> 
             "expired    {expired} records, deleted before they were read"
         )?;
     }
+    if found.unread > 0 {
+        let unread = whole(found.unread);
+        writeln!(
+            out,
+            "unread     {unread} records, acknowledged and not read in time"
+        )?;
+    }
     let verdict = if found.is_clean() {
         "nothing lost, doubled, reordered or changed"
     } else {

@@ -2,6 +2,7 @@
 //! at the processes at both ends of the measured window, and puts the results together.
 
 mod churn;
+mod deal;
 mod drive;
 #[cfg(test)]
 pub mod example;
@@ -11,8 +12,8 @@ mod warning;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -21,21 +22,20 @@ use spate_net::client::Security;
 use spate_net::reactor::{Reactor, ReactorConfig, ReactorError};
 
 pub use self::churn::ChurnOutcome;
-use self::drive::{Plan, Results, Shared, drive};
+use self::drive::{Results, Shared, drive};
 use self::usage::{Usages, measure};
-use self::verdict::verdict;
+use self::verdict::{Verdict, verdict};
 use crate::connection::{Access, ClientError, Connection, Endpoint};
-use crate::consumer::{ConsumerPlan, Group, Progress, Role};
+use crate::consumer::{Group, Progress};
 use crate::histogram::Summary;
 use crate::live::{self, Live};
 use crate::process::{ProcessError, Usage};
-use crate::producer::ProducerPlan;
 use crate::scenario::{BadScenario, Keys, Rate, Scenario};
 use crate::schedule::{Clock, Moment, Phases};
 use crate::tally::{Batch, Consumed, Errors, Produced, Read, Volume};
 use crate::timeline::Timelines;
 use crate::topic::{self, Leader};
-use crate::verify::{Findings, StreamId, Verifier};
+use crate::verify::Findings;
 
 /// From the last connection to the first record: every thread is waiting by then.
 const LEAD_IN: Duration = Duration::from_millis(50);
@@ -164,7 +164,7 @@ pub struct ProduceOutcome {
     pub unanswered: u64,
     /// Records refused.
     pub refused: u64,
-    /// Records sent again although they may have been written, without idempotence.
+    /// Records sent again without idempotence: they may be there twice, or behind later ones.
     pub resent: u64,
 }
 
@@ -322,89 +322,6 @@ fn reactor_config(scenario: &Scenario) -> ReactorConfig {
     }
 }
 
-/// Deals the connections out over the threads.
-fn plans(scenario: &Scenario, leaders: &[Leader], groups: &[Arc<Group>]) -> Vec<Plan> {
-    let threads = scenario.threads as usize;
-    let mut plans: Vec<Plan> = (0..threads).map(|_| Plan::default()).collect();
-    // So that the streams of two runs into one topic are told apart.
-    let run_number = u32::from(rand::random::<u16>());
-    for index in 0..scenario.producers {
-        let leader = &leaders[index as usize % leaders.len()];
-        plans[index as usize % threads]
-            .producers
-            .push(ProducerPlan {
-                index: index.into(),
-                stream: StreamId::new(run_number, index),
-                leader: leader.endpoint.clone(),
-                partitions: leader.partitions.clone(),
-            });
-    }
-    let consumers = consumer_plans(scenario, leaders, groups, run_number);
-    for (index, plan) in consumers.into_iter().enumerate() {
-        plans[index % threads].consumers.push(plan);
-    }
-    plans[0].churns = scenario.churn_connections.is_some() || scenario.churn_topics.is_some();
-    plans
-}
-
-fn consumer_plans(
-    scenario: &Scenario,
-    leaders: &[Leader],
-    groups: &[Arc<Group>],
-    run_number: u32,
-) -> Vec<ConsumerPlan> {
-    let mut plans = Vec::new();
-    let all = leaders.iter().flat_map(|leader| &leader.partitions);
-    let mut all: Vec<i32> = all.copied().collect();
-    all.sort_unstable();
-    for group in groups {
-        plans.extend((0..scenario.consumers).map(|_| ConsumerPlan {
-            leader: leaders[0].endpoint.clone(),
-            partitions: all.clone(),
-            role: Role::Member(Arc::clone(group)),
-            run_number,
-        }));
-    }
-    if groups.is_empty() {
-        // A backlog is read by those who came for it.
-        let has_backlog = scenario.existing || scenario.prefill_mib > 0;
-        let role = match scenario.repeat {
-            true => Role::Repeat,
-            false => Role::Tail {
-                from_end: scenario.producers > 0 && has_backlog,
-            },
-        };
-        plans.extend(dealt(scenario.consumers, leaders, &role, run_number));
-    }
-    let role = Role::Backfill(scenario.backfill_rate);
-    plans.extend(dealt(scenario.backfill, leaders, &role, run_number));
-    plans
-}
-
-/// Every partition has a reader. Consumers beyond the number of partitions read along.
-fn dealt(count: u32, leaders: &[Leader], role: &Role, run_number: u32) -> Vec<ConsumerPlan> {
-    let consumers = count as usize;
-    let mut plans: Vec<ConsumerPlan> = Vec::new();
-    for (number, leader) in leaders.iter().enumerate().take(consumers) {
-        let left = consumers - plans.len();
-        let here = left.div_ceil(leaders.len() - number).max(1);
-        for index in 0..here {
-            let all = leader.partitions.iter();
-            let mut partitions: Vec<i32> = all.copied().skip(index).step_by(here).collect();
-            if partitions.is_empty() {
-                partitions = vec![leader.partitions[index % leader.partitions.len()]];
-            }
-            plans.push(ConsumerPlan {
-                leader: leader.endpoint.clone(),
-                partitions,
-                role: role.clone(),
-                run_number,
-            });
-        }
-    }
-    plans
-}
-
 fn drive_all(
     target: &Target,
     scenario: &Scenario,
@@ -415,13 +332,12 @@ fn drive_all(
 ) -> Result<Outcome, RunError> {
     let groups: Vec<Arc<Group>> = (0..scenario.groups)
         .map(|index| {
-            Arc::new(Group {
-                name: format!("{topic}-group-{index}"),
-                verifier: Arc::new(Mutex::new(Verifier::of_group())),
-            })
+            // Beside other runs and other machines on the topic, each has groups of its own.
+            let name = format!("{topic}-group-{:08x}-{index}", rand::random::<u32>());
+            Arc::new(Group::new(name, deal::partitions(leaders)))
         })
         .collect();
-    let plans = plans(scenario, leaders, &groups);
+    let plans = deal::plans(scenario, leaders, &groups);
     let shared = Arc::new(Shared {
         scenario: scenario.clone(),
         topic: topic.to_owned(),
@@ -545,23 +461,14 @@ fn judge(
     evidence: Option<&mut Evidence>,
 ) {
     let scenario = &shared.scenario;
-    for group in &shared.groups {
-        let mut verifier = group
-            .verifier
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let partitions = (0..scenario.partitions).collect();
-        consumed.verified.push(Read {
-            partitions,
-            verifier: std::mem::take(&mut *verifier),
-        });
-    }
+    let of_groups = shared.groups.iter().map(|group| group.read());
+    consumed.verified.extend(of_groups);
     let consumes = scenario.consumers > 0 || scenario.backfill > 0;
     let starts = match consumes {
         true => starts(target, shared, &mut outcome.warnings),
         false => BTreeMap::new(),
     };
-    outcome.take_in(&produced, &consumed, &starts);
+    outcome.take_in(&produced, &mut consumed, &starts);
     if let Some(evidence) = evidence {
         evidence.starts = starts;
         evidence.batches = produced.batches;
@@ -601,13 +508,20 @@ fn start(scenario: &Scenario, clock: Clock, warnings: &mut Vec<String>) -> Momen
 }
 
 impl Outcome {
-    fn take_in(&mut self, produced: &Produced, consumed: &Consumed, starts: &BTreeMap<i32, i64>) {
+    fn take_in(
+        &mut self,
+        produced: &Produced,
+        consumed: &mut Consumed,
+        starts: &BTreeMap<i32, i64>,
+    ) {
         let scenario = &self.scenario;
         let producing = scenario.producers > 0;
         let consuming = scenario.consumers > 0 || scenario.backfill > 0;
         if consuming {
             self.warn_of(&consumed.errors, "fetching");
-            let verification = verdict(&consumed.verified, produced, starts);
+            let judged = verdict(&consumed.verified, produced, starts);
+            self.count_unread(consumed, &judged);
+            let verification = judged.findings;
             if !verification.is_clean() {
                 let text = format!("VERIFICATION FAILED: {verification:?}");
                 self.warnings.insert(0, text);
@@ -641,6 +555,29 @@ impl Outcome {
             self.warn_of_limits(&outcome);
             self.produced = Some(outcome);
         }
+    }
+
+    /// What was not read waited until the end of the drain time at least: leaving it out would
+    /// hide the worst.
+    fn count_unread(&mut self, consumed: &mut Consumed, judged: &Verdict) {
+        let unread = judged.findings.unread;
+        if unread == 0 {
+            return;
+        }
+        let (drain, measured) = (self.scenario.drain, judged.unread_measured);
+        if measured > 0 {
+            let waited_ns = u64::try_from(drain.as_nanos()).unwrap_or(u64::MAX);
+            let second = (self.scenario.window() + drain).as_secs();
+            consumed.end_to_end.record(waited_ns, measured);
+            let by_second = &mut self.timelines.end_to_end;
+            by_second.record(second, waited_ns, measured);
+        }
+        self.warnings.push(format!(
+            "{unread} records were not read within the drain time: nothing is known of them; \
+             {measured} of them were due in the measured window, and count in end-to-end as read \
+             after {} s",
+            drain.as_secs_f64()
+        ));
     }
 
     fn warn_of(&mut self, errors: &Errors, doing: &str) {

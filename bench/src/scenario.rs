@@ -56,7 +56,7 @@ pub struct Scenario {
     #[arg(long, default_value_t = 0, value_name = "MIB", help_heading = "Topic")]
     pub prefill_mib: u64,
 
-    /// Producing connections
+    /// Producing connections; fewer than the brokers that lead partitions connect to several each
     #[arg(long, default_value_t = 1, help_heading = "Producing")]
     pub producers: u32,
     /// Bytes of a record's value (at least 32: sequence, time and checksum are in there): 1024,
@@ -80,7 +80,8 @@ pub struct Scenario {
     /// How batches are compressed
     #[arg(long, value_enum, default_value_t = Compression::None, help_heading = "Producing")]
     pub codec: Compression,
-    /// Which keys records have; records of a key go to one partition, as Kafka's own clients do it
+    /// Which keys records have; records of a key go to one partition of the topic, as Kafka's own
+    /// clients do it, and each producer connects to all the brokers that lead one
     #[arg(long, value_enum, default_value_t = Keys::None, help_heading = "Producing")]
     pub keys: Keys,
     /// How many different keys there are
@@ -131,7 +132,7 @@ pub struct Scenario {
     pub partition_choice: PartitionChoice,
 
     /// Fetching connections that follow the end; partitions are dealt among them, and what they
-    /// get is verified
+    /// get is verified; fewer than the brokers that lead partitions connect to several each
     #[arg(long, default_value_t = 0, help_heading = "Consuming")]
     pub consumers: u32,
     /// Consume as members of this many groups, each with --consumers members
@@ -203,6 +204,10 @@ pub struct Scenario {
     #[arg(long, default_value = "10s", value_parser = parse_duration, help_heading = "Time")]
     #[serde(serialize_with = "as_seconds")]
     pub drain: Duration,
+    /// Consumers that come on are waited for beyond the drain time
+    #[arg(skip)]
+    #[serde(skip)]
+    pub is_patient: bool,
 }
 
 impl Default for Scenario {

@@ -346,9 +346,9 @@ impl Arrivals {
         self.next = self.find();
     }
 
-    /// The number over all connections of the group that the next record belongs to.
+    /// The number among this connection's of the group that the next record belongs to.
     pub fn group_number(&self) -> u64 {
-        self.group_of(self.taken)
+        self.taken / self.group
     }
 
     fn group_of(&self, index: u64) -> u64 {

@@ -82,7 +82,8 @@ pub struct Produced {
     pub unanswered: u64,
     /// Records that the broker refused.
     pub refused: u64,
-    /// Records that were sent again although they may have been written, without idempotence.
+    /// Records that were sent again without idempotence: they may be there twice, or behind later
+    /// ones.
     pub resent: u64,
     /// Why, and what became of lost connections.
     pub errors: Errors,
@@ -103,6 +104,8 @@ pub struct Acknowledged {
     pub end: u64,
     /// The offset of that record; -1 if the broker did not say.
     pub last_offset: i64,
+    /// Of the acknowledged records, those that were due in the measured window.
+    pub measured: u64,
     /// The sequence numbers of refused records.
     pub refused: Vec<Range<u64>>,
 }
@@ -130,9 +133,9 @@ pub enum Fate {
         /// The offset of its first record; -1 if the broker did not say.
         base_offset: i64,
     },
-    /// Refused for good.
+    /// Refused for good, and never written.
     Refused,
-    /// No answer: it may be there or not.
+    /// No answer, or none that tells: it may be there or not.
     Unknown,
 }
 
@@ -214,6 +217,8 @@ impl Produced {
 pub struct Read {
     /// The partitions that it had to read to their ends.
     pub partitions: Vec<i32>,
+    /// It did so; otherwise the rest is unread.
+    pub finished: bool,
     /// What it found there.
     pub verifier: Verifier,
 }

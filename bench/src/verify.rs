@@ -109,15 +109,19 @@ pub struct Findings {
     pub redelivered: u64,
     /// Records that the broker had deleted before they were read, as its retention says.
     pub expired: u64,
+    /// Acknowledged records that a consumer had not come to when it gave up: of those nothing is
+    /// known.
+    pub unread: u64,
 }
 
 impl Findings {
-    /// Whether everything is as it was sent.
+    /// Whether everything that was read is as it was sent.
     pub fn is_clean(&self) -> bool {
         Findings {
             records: 0,
             redelivered: 0,
             expired: 0,
+            unread: 0,
             ..self.clone()
         } == Findings::default()
     }
@@ -133,6 +137,7 @@ impl Findings {
         self.offset_gaps += other.offset_gaps;
         self.redelivered += other.redelivered;
         self.expired += other.expired;
+        self.unread += other.unread;
     }
 }
 

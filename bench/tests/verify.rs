@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
@@ -40,6 +40,8 @@ use spate_net::kafka::versions::{ApiKey, served};
 const PROGRAM: &str = env!("CARGO_BIN_EXE_spate-bench");
 /// Every so many batches there is a lie.
 const LIE_EVERY: u64 = 40;
+/// A broker that gets stuck hands out no records from there on.
+const STUCK_AT: i64 = 300;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Lie {
@@ -50,9 +52,15 @@ enum Lie {
     Change,
     /// No lie: a definite refusal.
     Refuse,
+    /// No lie: the last partition has no leader at times.
+    Waver,
+    /// No lie: a batch at a time is handed out.
+    Slow,
+    /// No lie: from some offset on nothing is handed out.
+    Stuck,
 }
 
-/// The one partition of the one topic.
+/// A partition of the one topic.
 struct Log {
     batches: Vec<(i64, i64, Bytes)>,
     start: i64,
@@ -65,9 +73,25 @@ struct Log {
     count: u64,
     exists: bool,
     held: Option<Bytes>,
+    fetches: u64,
 }
 
 impl Log {
+    fn keeping(keeps: i64) -> Log {
+        Log {
+            batches: Vec::new(),
+            start: 0,
+            end: 0,
+            keeps,
+            sequences: HashMap::new(),
+            producer_ids: 0,
+            count: 0,
+            exists: false,
+            held: None,
+            fetches: 0,
+        }
+    }
+
     fn append(&mut self, batch: &Bytes) -> i64 {
         let header = BatchHeader::of(batch).expect("the driver sends batches");
         let (base, records) = (self.end, header.last_offset() - header.base_offset() + 1);
@@ -132,61 +156,77 @@ impl Log {
 }
 
 struct Liar {
-    address: SocketAddr,
+    /// The brokers: each leads the partitions whose turn it is.
+    addresses: Vec<SocketAddr>,
     lie: Lie,
-    log: Mutex<Log>,
+    logs: Vec<Mutex<Log>>,
 }
 
 fn serve(lie: Lie, keeps: i64) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = listener.local_addr().expect("it has one");
-    let log = Mutex::new(Log {
-        batches: Vec::new(),
-        start: 0,
-        end: 0,
-        keeps,
-        sequences: HashMap::new(),
-        producer_ids: 0,
-        count: 0,
-        exists: false,
-        held: None,
+    serve_all(lie, keeps, (1, 1)).addresses[0]
+}
+
+/// So many brokers with so many partitions.
+fn serve_all(lie: Lie, keeps: i64, (brokers, partitions): (usize, usize)) -> Arc<Liar> {
+    let listen = |_| TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let listeners: Vec<TcpListener> = (0..brokers).map(listen).collect();
+    let addresses = listeners.iter().map(|listener| listener.local_addr());
+    let addresses: Result<Vec<SocketAddr>, _> = addresses.collect();
+    let liar = Arc::new(Liar {
+        addresses: addresses.expect("they have one"),
+        lie,
+        logs: (0..partitions)
+            .map(|_| Mutex::new(Log::keeping(keeps)))
+            .collect(),
     });
-    let liar = Arc::new(Liar { address, lie, log });
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let liar = Arc::clone(&liar);
-            // A client that goes away is not the broker's concern.
-            thread::spawn(move || liar.answer_all(stream).unwrap_or_default());
-        }
-    });
-    address
+    for (number, listener) in listeners.into_iter().enumerate() {
+        let liar = Arc::clone(&liar);
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let liar = Arc::clone(&liar);
+                // A client that goes away is not the broker's concern.
+                thread::spawn(move || liar.answer_all(number, stream).unwrap_or_default());
+            }
+        });
+    }
+    liar
 }
 
 impl Liar {
-    fn answer_all(&self, mut stream: TcpStream) -> std::io::Result<()> {
+    /// A partition, if that broker leads it.
+    fn led(&self, broker: usize, partition: i32) -> Option<MutexGuard<'_, Log>> {
+        let index = usize::try_from(partition).expect("partitions count from 0");
+        let is_led = index % self.addresses.len() == broker;
+        is_led.then(|| self.logs[index].lock().expect("no panic"))
+    }
+
+    fn answer_all(&self, broker: usize, mut stream: TcpStream) -> std::io::Result<()> {
         loop {
             let mut size = [0; 4];
             stream.read_exact(&mut size)?;
             let mut frame = vec![0; i32::from_be_bytes(size) as usize];
             stream.read_exact(&mut frame)?;
             let request = parse_request(&frame.into()).expect("the driver speaks Kafka");
-            for part in self.answer(&request) {
+            for part in self.answer(broker, &request) {
                 stream.write_all(&part)?;
             }
         }
     }
 
-    fn answer(&self, request: &Request) -> Vec<Bytes> {
+    fn answer(&self, broker: usize, request: &Request) -> Vec<Bytes> {
         let (body, version) = (&request.body, request.header.version);
         let id = request.header.correlation_id;
         match request.header.api.key {
             ApiKey::Produce => {
                 let produce = ProduceRequest::parse(body, version).expect("it is one");
-                vec![self.produce(produce).encode(version, id).expect("it fits")]
+                let produced = self.produce(broker, produce);
+                vec![produced.encode(version, id).expect("it fits")]
             }
             ApiKey::Fetch => {
                 let fetch = FetchRequest::parse(body, version).expect("it is one");
-                self.fetch(fetch).encode(version, id).expect("it fits")
+                self.fetch(broker, fetch)
+                    .encode(version, id)
+                    .expect("it fits")
             }
             ApiKey::ApiVersions => encoded(request, &versions()),
             ApiKey::Metadata => {
@@ -198,7 +238,7 @@ impl Liar {
                 encoded(request, &self.offsets(asked))
             }
             ApiKey::InitProducerId => {
-                let mut log = self.log.lock().expect("no panic");
+                let mut log = self.logs[0].lock().expect("no panic");
                 log.producer_ids += 1;
                 // One epoch is left: then the driver has to ask again.
                 let identity = InitProducerIdResponse::default()
@@ -208,7 +248,7 @@ impl Liar {
             }
             ApiKey::CreateTopics => {
                 // A topic is made once.
-                let exists = &mut self.log.lock().expect("no panic").exists;
+                let exists = &mut self.logs[0].lock().expect("no panic").exists;
                 let code = match std::mem::replace(exists, true) {
                     true => ErrorCode::TopicAlreadyExists,
                     false => ErrorCode::None,
@@ -231,7 +271,7 @@ impl Liar {
         }
     }
 
-    fn produce(&self, request: ProduceRequest) -> ProduceResponse {
+    fn produce(&self, broker: usize, request: ProduceRequest) -> ProduceResponse {
         let topics = request.topics.into_iter().map(|topic| TopicResponse {
             topic: topic.topic,
             partitions: topic
@@ -239,12 +279,14 @@ impl Liar {
                 .iter()
                 .map(|partition| {
                     let batch = partition.records.as_ref().expect("it has records");
-                    let mut log = self.log.lock().expect("no panic");
+                    let index = partition.index;
+                    let Some(mut log) = self.led(broker, index) else {
+                        return PartitionResponse::failed(index, ErrorCode::NotLeaderOrFollower);
+                    };
                     let code = match self.lie {
                         Lie::Refuse => log.check(batch),
                         _ => ErrorCode::None,
                     };
-                    let index = partition.index;
                     match code {
                         ErrorCode::None => {
                             let base = match self.lie {
@@ -264,23 +306,36 @@ impl Liar {
         }
     }
 
-    fn fetch(&self, request: FetchRequest) -> FetchResponse {
+    fn fetch(&self, broker: usize, request: FetchRequest) -> FetchResponse {
         // Nobody is to spin: the driver asks again at once.
         thread::sleep(Duration::from_millis(5));
-        let log = self.log.lock().expect("no panic");
         let topics = request.topics.into_iter().map(|topic| FetchedTopic {
             topic: topic.topic,
             partitions: topic
                 .partitions
                 .iter()
                 .map(|partition| {
+                    let Some(mut log) = self.led(broker, partition.index) else {
+                        return Fetched::empty(partition.index, ErrorCode::NotLeaderOrFollower);
+                    };
+                    log.fetches += 1;
+                    let is_last = partition.index + 1 == self.logs.len() as i32;
+                    if self.lie == Lie::Waver && is_last && log.fetches.is_multiple_of(10) {
+                        return Fetched::empty(partition.index, ErrorCode::NotLeaderOrFollower);
+                    }
                     let outside = partition.fetch_offset < log.start;
                     if outside || partition.fetch_offset > log.end {
                         // Kafka says no more than that.
                         return Fetched::empty(partition.index, ErrorCode::OffsetOutOfRange);
                     }
                     let behind = |batch: &&(i64, i64, Bytes)| batch.1 > partition.fetch_offset;
-                    let found = log.batches.iter().filter(behind).take(50);
+                    let (count, until) = match self.lie {
+                        Lie::Slow => (1, i64::MAX),
+                        Lie::Stuck => (50, STUCK_AT),
+                        _ => (50, i64::MAX),
+                    };
+                    let found = log.batches.iter().filter(behind).take(count);
+                    let found = found.filter(|(base, ..)| *base < until);
                     Fetched {
                         index: partition.index,
                         high_watermark: log.end,
@@ -299,38 +354,44 @@ impl Liar {
     }
 
     fn metadata(&self, request: &MetadataRequest) -> MetadataResponse {
-        let partition = MetadataResponsePartition::default()
-            .with_leader_id(1)
-            .with_replica_nodes(vec![1])
-            .with_isr_nodes(vec![1]);
+        let node = |number: usize| (number % self.addresses.len()) as i32 + 1;
+        let partition = |index: usize| {
+            MetadataResponsePartition::default()
+                .with_partition_index(index as i32)
+                .with_leader_id(node(index))
+                .with_replica_nodes(vec![node(index)])
+                .with_isr_nodes(vec![node(index)])
+        };
+        let partitions: Vec<_> = (0..self.logs.len()).map(partition).collect();
         let topics = request.topics.iter().flatten().map(|topic| {
             MetadataResponseTopic::default()
                 .with_name(topic.name.clone())
-                .with_partitions(vec![partition.clone()])
+                .with_partitions(partitions.clone())
         });
-        let broker = MetadataResponseBroker::default()
-            .with_node_id(1)
-            .with_host(KafkaString::from(self.address.ip().to_string()))
-            .with_port(self.address.port().into());
+        let brokers = self.addresses.iter().enumerate().map(|(number, address)| {
+            MetadataResponseBroker::default()
+                .with_node_id(node(number))
+                .with_host(KafkaString::from(address.ip().to_string()))
+                .with_port(address.port().into())
+        });
         MetadataResponse::default()
-            .with_brokers(vec![broker])
+            .with_brokers(brokers.collect())
             .with_controller_id(1)
             .with_topics(topics.collect())
     }
 
     fn offsets(&self, request: ListOffsetsRequest) -> ListOffsetsResponse {
-        let log = self.log.lock().expect("no panic");
-        let (start, end) = (log.start, log.end);
-        drop(log);
         let topics = request.topics.into_iter().map(|topic| {
             let partitions = topic.partitions.iter().map(|partition| {
+                let index = partition.partition_index;
+                let log = self.logs[index as usize].lock().expect("no panic");
+                let offset = match partition.timestamp {
+                    -2 => log.start,
+                    _ => log.end,
+                };
                 ListOffsetsPartitionResponse::default()
-                    .with_partition_index(partition.partition_index)
-                    .with_offset(if partition.timestamp == -2 {
-                        start
-                    } else {
-                        end
-                    })
+                    .with_partition_index(index)
+                    .with_offset(offset)
             });
             ListOffsetsTopicResponse::default()
                 .with_name(topic.name)
@@ -358,7 +419,6 @@ fn versions() -> ApiVersionsResponse {
 
 /// What `verify` says about a broker with that habit.
 fn verify(lie: Lie, keeps: i64) -> (Output, Value) {
-    let address = serve(lie, keeps).to_string();
     let idempotence = match lie {
         Lie::Refuse => "",
         _ => "--not-idempotent",
@@ -367,8 +427,13 @@ fn verify(lie: Lie, keeps: i64) -> (Output, Value) {
         "--duration 2s --drain 5s --rate 1000 --producers 2 --consumers 1 --partitions 1 \
          {idempotence} --json"
     );
+    asked("verify", &serve(lie, keeps), &flags)
+}
+
+/// What the program says about a broker, as JSON.
+fn asked(command: &str, address: &SocketAddr, flags: &str) -> (Output, Value) {
     let output = Command::new(PROGRAM)
-        .args(["verify", "--broker", &address])
+        .args([command, "--broker", &address.to_string()])
         .args(flags.split_whitespace())
         .output()
         .expect("the program starts");
@@ -447,4 +512,71 @@ fn a_refused_batch_takes_no_others_with_it() {
     );
     // One batch of forty, and not those behind it.
     assert!((20..=100).contains(&refused), "{verified:#}");
+}
+
+#[test]
+fn a_partition_with_an_error_makes_no_consumer_skip_the_others() {
+    let address = serve_all(Lie::Waver, i64::MAX, (1, 2)).addresses[0];
+    let flags = "--duration 2s --drain 5s --rate 1000 --producers 2 --consumers 1 --partitions 2 \
+                 --not-idempotent --json";
+    let (output, verified) = asked("verify", &address, flags);
+    assert!(output.status.success(), "{verified:#}");
+    assert_eq!(count(&verified, "seen"), 2_000, "{verified:#}");
+}
+
+#[test]
+fn one_connection_each_way_reaches_the_partitions_of_all_brokers() {
+    let brokers = serve_all(Lie::None, i64::MAX, (2, 4));
+    let flags = "--duration 2s --drain 5s --rate 1000 --producers 1 --consumers 1 --partitions 4 \
+                 --not-idempotent --json";
+    let (output, verified) = asked("verify", &brokers.addresses[0], flags);
+    assert!(output.status.success(), "{verified:#}");
+    assert_eq!(count(&verified, "seen"), 2_000, "{verified:#}");
+    let ends = brokers
+        .logs
+        .iter()
+        .map(|log| log.lock().expect("no panic").end);
+    let ends: Vec<i64> = ends.collect();
+    assert!(ends.iter().all(|end| *end > 200), "{ends:?}");
+}
+
+#[test]
+fn a_slow_reader_comes_to_the_end_as_long_as_it_comes_on() {
+    let address = serve(Lie::Slow, i64::MAX);
+    let flags = "--duration 2s --drain 1s --rate 1000 --producers 10 --consumers 0 \
+                 --partitions 1 --not-idempotent --json";
+    let (output, verified) = asked("verify", &address, flags);
+    assert!(output.status.success(), "{verified:#}");
+    assert_eq!(count(&verified, "seen"), 2_000, "{verified:#}");
+}
+
+#[test]
+fn what_was_not_read_in_time_is_not_lost() {
+    let flags = "--duration 1s --drain 1s --rate 1000 --producers 1 --consumers 1 --partitions 1 \
+                 --json";
+    let stuck = serve(Lie::Stuck, i64::MAX);
+    let (output, verified) = asked("verify", &stuck, &format!("{flags} --not-idempotent"));
+    assert!(!output.status.success(), "{verified:#}");
+    let counts = ["lost", "unseen"].map(|anomaly| count(&verified, anomaly));
+    assert_eq!(counts, [0, 0], "{verified:#}");
+    assert!(count(&verified, "unread") > 0, "{verified:#}");
+
+    let stuck = serve(Lie::Stuck, i64::MAX);
+    let (output, outcome) = asked("run", &stuck, &format!("{flags} --warm-up 0s"));
+    assert!(output.status.success(), "{outcome:#}");
+    let consumed = &outcome["consumed"];
+    let (found, latency) = (&consumed["verification"], &consumed["end_to_end"]);
+    assert_eq!(found["lost"], 0, "{outcome:#}");
+    assert_eq!(found["unread"], 1_000 - STUCK_AT, "{outcome:#}");
+    // They count as read when the waiting was over.
+    assert_eq!(latency["count"], 1_000, "{latency:#}");
+    assert!(
+        latency["p99_ns"].as_u64() >= Some(990_000_000),
+        "{latency:#}"
+    );
+    assert!(
+        outcome["warnings"]
+            .to_string()
+            .contains("were not read within the drain time")
+    );
 }

@@ -21,6 +21,7 @@ use spate_net::reactor::{sleep, timeout};
 
 use super::{ConsumeError, Progress};
 use crate::connection::{CLIENT_ID, ClientError, Connection};
+use crate::scenario::Scenario;
 use crate::schedule::{Clock, Moment, Phases};
 use crate::tally::Consumed;
 use crate::topic;
@@ -62,6 +63,27 @@ impl Position {
     }
 }
 
+/// Whether it could be the end.
+#[derive(Clone, Copy)]
+struct End {
+    /// Everything was produced before the last request went.
+    complete: bool,
+    /// Measuring is over.
+    late: bool,
+}
+
+/// What follows on an answer.
+enum Next {
+    Over,
+    /// The next request is under way.
+    Asked {
+        request: i32,
+        is_complete: bool,
+    },
+    /// The next request goes once it is due.
+    Pause,
+}
+
 /// What the connections of one consumer share.
 pub struct Reader<'a> {
     pub(super) topic: KafkaString,
@@ -79,6 +101,10 @@ pub struct Reader<'a> {
     pub(super) tally: Rc<RefCell<Consumed>>,
     /// All connections are to end after what they have.
     pub(super) stop: Cell<bool>,
+    /// When it began to read over its connections, and how many bytes it has read since.
+    pub(super) pace: Cell<(Moment, u64)>,
+    /// It came on since somebody last looked.
+    pub(super) has_moved: Cell<bool>,
     /// Verified up to here, by partition: what a member may commit.
     pub(super) reached: RefCell<BTreeMap<i32, i64>>,
 }
@@ -110,6 +136,27 @@ impl Reader<'_> {
         self.progress.all_done() && self.clock.now() >= self.phases.measure_until
     }
 
+    /// Waits until a consumer is done, but no longer than the drain time behind the end; with
+    /// patience, as long as it comes on within each such time. None if it was not done.
+    pub(super) async fn in_time<T>(
+        &self,
+        scenario: &Scenario,
+        consuming: impl Future<Output = T>,
+    ) -> Option<T> {
+        let mut consuming = Box::pin(consuming);
+        let rest = Duration::from_nanos(self.phases.measure_until.nanos_since(self.clock.now()));
+        let mut limit = rest + scenario.drain;
+        loop {
+            if let Ok(outcome) = timeout(limit, consuming.as_mut()).await {
+                return Some(outcome);
+            }
+            if !scenario.is_patient || !self.has_moved.replace(false) {
+                return None;
+            }
+            limit = scenario.drain;
+        }
+    }
+
     /// Fetches until all is read or it is to stop; says how far it came.
     pub(super) async fn read(
         &self,
@@ -131,7 +178,6 @@ impl Reader<'_> {
         positions: &mut [Position],
     ) -> Result<(), ConsumeError> {
         let version = connection.version(&fetch::RANGE, VERSION_MAX)?;
-        let (begun, mut bytes) = (self.clock.now(), 0u64);
         let mut complete = self.progress.all_done();
         let mut request = self.request(connection, version, positions).await?;
         loop {
@@ -144,33 +190,67 @@ impl Reader<'_> {
             })??;
             let now = self.clock.now();
             connection.check(response.error.code(), "a fetch", None)?;
-            self.advance(connection, positions, &response)?;
-            if positions.iter().any(|position| position.is_outside) {
-                self.find_start(connection, positions).await?;
-            }
-            let all_read = complete && positions.iter().all(|position| position.at_end);
             let late = now >= self.phases.measure_until;
-            let over = late && (all_read || self.repeats) || self.stop.get();
-            let paced = self.rate.is_some();
-            if !over && !paced {
-                // Before the request goes: only what is asked after the last answer is complete.
-                complete = self.progress.all_done();
-                request = self.request(connection, version, positions).await?;
-            }
-            bytes += self.verify(positions, &response, now)?;
-            if over {
-                return Ok(());
-            }
-            if let Some(rate) = self.rate {
-                let due = Duration::from_secs_f64(bytes as f64 / rate.get() as f64);
-                let now = self.clock.now();
-                let passed = Duration::from_nanos(now.nanos_since(begun));
-                let left = Duration::from_nanos(self.phases.measure_until.nanos_since(now));
-                sleep(due.saturating_sub(passed).min(left)).await;
-                complete = self.progress.all_done();
-                request = self.request(connection, version, positions).await?;
-            }
+            let end = End { complete, late };
+            let next = self.go_on(connection, version, positions, (&response, end));
+            let next = next.await;
+            // In any case: positions are behind what has come, and it would be skipped.
+            self.verify(positions, &response, now)?;
+            request = match next? {
+                Next::Over => return Ok(()),
+                Next::Asked {
+                    request,
+                    is_complete,
+                } => {
+                    complete = is_complete;
+                    request
+                }
+                Next::Pause => {
+                    sleep(self.pause()).await;
+                    complete = self.progress.all_done();
+                    self.request(connection, version, positions).await?
+                }
+            };
         }
+    }
+
+    /// Moves the positions behind what has come, and asks for what follows.
+    async fn go_on(
+        &self,
+        connection: &mut Connection,
+        version: i16,
+        positions: &mut [Position],
+        (response, end): (&FetchResponse, End),
+    ) -> Result<Next, ConsumeError> {
+        self.advance(connection, positions, response)?;
+        if positions.iter().any(|position| position.is_outside) {
+            self.find_start(connection, positions).await?;
+        }
+        let all_read = end.complete && positions.iter().all(|position| position.at_end);
+        if end.late && (all_read || self.repeats) || self.stop.get() {
+            return Ok(Next::Over);
+        }
+        if self.rate.is_some() {
+            return Ok(Next::Pause);
+        }
+        // Before the request goes: only what is asked after the last answer is complete.
+        let is_complete = self.progress.all_done();
+        let request = self.request(connection, version, positions).await?;
+        Ok(Next::Asked {
+            request,
+            is_complete,
+        })
+    }
+
+    /// How long a paced consumer has to wait for what it has read already.
+    fn pause(&self) -> Duration {
+        let (begun, bytes) = self.pace.get();
+        let rate = self.rate.map_or(u64::MAX, NonZeroU64::get);
+        let due = Duration::from_secs_f64(bytes as f64 / rate as f64);
+        let now = self.clock.now();
+        let passed = Duration::from_nanos(now.nanos_since(begun));
+        let left = Duration::from_nanos(self.phases.measure_until.nanos_since(now));
+        due.saturating_sub(passed).min(left)
     }
 
     async fn request(
@@ -203,43 +283,50 @@ impl Reader<'_> {
         Ok(id)
     }
 
-    /// Moves the positions behind what has come, from the batches' headers alone.
+    /// Moves the positions behind what has come, from the batches' headers alone. Those of
+    /// partitions with an error stay; the first such error is told.
     fn advance(
         &self,
         connection: &Connection,
         positions: &mut [Position],
         response: &FetchResponse,
     ) -> Result<(), ConsumeError> {
+        let mut outcome = Ok(());
         for found in response.topics.iter().flat_map(|topic| &topic.partitions) {
             let mut all = positions.iter_mut();
             let position = all.find(|position| position.partition == found.index);
             let Some(position) = position else { continue };
             position.from = position.offset;
-            position.is_outside = false;
-            if found.error == ErrorCode::OffsetOutOfRange {
-                position.is_outside = true;
+            position.is_outside = found.error == ErrorCode::OffsetOutOfRange;
+            if position.is_outside {
                 position.at_end = false;
                 continue;
             }
             let what = format!("to fetch partition {}", found.index);
-            connection.check(found.error.code(), &what, None)?;
-            for batch in batches(found) {
-                let batch = batch?;
-                if let Some(header) = BatchHeader::of(&batch) {
-                    position.offset = header.last_offset() + 1;
-                }
-            }
-            position.at_end = position.offset >= found.high_watermark;
-            if self.repeats && position.at_end && position.offset > 0 {
-                position.offset = found.log_start_offset.max(0);
-                position.rewinds = true;
+            let checked = connection.check(found.error.code(), &what, None);
+            let end = checked.map_err(ConsumeError::from);
+            match end.and_then(|()| Ok(end_of(found)?)) {
+                Ok(end) => self.move_to(position, end.unwrap_or(position.offset), found),
+                Err(error) => outcome = outcome.and(Err(error)),
             }
         }
         // Rotated, so that each comes first at times: the limit of bytes favours the first.
         if !positions.is_empty() {
             positions.rotate_left(1);
         }
-        Ok(())
+        outcome
+    }
+
+    fn move_to(&self, position: &mut Position, end: i64, found: &PartitionResponse) {
+        if end > position.offset {
+            self.has_moved.set(true);
+        }
+        position.offset = end;
+        position.at_end = end >= found.high_watermark;
+        if self.repeats && position.at_end && end > 0 {
+            position.offset = found.log_start_offset.max(0);
+            position.rewinds = true;
+        }
     }
 
     /// Goes on at the first record that is there: retention was faster.
@@ -262,17 +349,18 @@ impl Reader<'_> {
             }
             position.offset = start;
             position.is_outside = false;
+            self.has_moved.set(true);
         }
         Ok(())
     }
 
-    /// Looks at every record; says how many bytes they had.
+    /// Looks at every record.
     fn verify(
         &self,
         positions: &mut [Position],
         response: &FetchResponse,
         now: Moment,
-    ) -> Result<u64, ConsumeError> {
+    ) -> Result<(), ConsumeError> {
         let mut verifier = self.verifier.lock().unwrap_or_else(PoisonError::into_inner);
         let mut scratch = self.scratch.borrow_mut();
         let mut tally = self.tally.borrow_mut();
@@ -280,7 +368,8 @@ impl Reader<'_> {
         tally.fetches += u64::from(in_window && !self.is_backfill);
         let limits = DecompressionLimits::default();
         let (mut records, mut bytes) = (0, 0);
-        for found in response.topics.iter().flat_map(|topic| &topic.partitions) {
+        let all = response.topics.iter().flat_map(|topic| &topic.partitions);
+        for found in all.filter(|found| found.error == ErrorCode::None) {
             let mut all = positions.iter();
             let position = all.find(|position| position.partition == found.index);
             let from = position.map_or(0, |position| position.from);
@@ -316,7 +405,9 @@ impl Reader<'_> {
             position.rewinds = false;
             verifier.rewind(position.partition, position.offset);
         }
-        Ok(bytes)
+        let (begun, read) = self.pace.get();
+        self.pace.set((begun, read + bytes));
+        Ok(())
     }
 
     fn count(&self, tally: &mut Consumed, intended_unix_ns: u64, now: Moment) {
@@ -327,6 +418,17 @@ impl Reader<'_> {
             tally.end_to_end_by_second.record(second, nanos, 1);
         }
     }
+}
+
+/// The offset behind the last record that has come; none if there was no record.
+fn end_of(partition: &PartitionResponse) -> Result<Option<i64>, BatchError> {
+    let mut end = None;
+    for batch in batches(partition) {
+        end = BatchHeader::of(&batch?)
+            .map(|header| header.last_offset() + 1)
+            .or(end);
+    }
+    Ok(end)
 }
 
 fn batches(partition: &PartitionResponse) -> impl Iterator<Item = Result<Bytes, BatchError>> {

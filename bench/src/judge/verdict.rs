@@ -5,6 +5,7 @@
 //!
 //! - **lost**: acknowledged, never seen, although something behind it was;
 //! - **unseen**: acknowledged, never seen, and nothing behind it either;
+//! - **unread**: the same, where no consumer came to the end: it may be there;
 //! - **duplicated**: seen at more than one offset of its partition;
 //! - **reordered**: seen behind a record that its producer sent later;
 //! - **inconsistent**: an offset at which different records were seen, or that was acknowledged for
@@ -13,7 +14,7 @@
 //! - **unexpected**: seen, and never sent;
 //! - **nonmonotonic** and **skipped** polls: a consumer went back, or over something that is there.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Serialize;
 
@@ -58,6 +59,8 @@ pub struct Verdict {
     pub lost: Anomaly,
     /// Acknowledged, never seen, nor anything behind.
     pub unseen: Anomaly,
+    /// The same, where no consumer came to the end of the partition in time.
+    pub unread: Anomaly,
     /// Seen at several offsets.
     pub duplicated: Anomaly,
     /// Seen behind later ones of the same producer.
@@ -77,6 +80,9 @@ pub struct Verdict {
     /// Where each partition begins by now: what lay before need not have been seen.
     #[serde(skip)]
     starts: BTreeMap<i32, i64>,
+    /// The partitions that some consumer has read to their ends.
+    #[serde(skip)]
+    finished: BTreeSet<i32>,
 }
 
 /// A record: who sent it, and its number among that one's in its partition.
@@ -94,8 +100,10 @@ struct Log {
 impl Verdict {
     /// Judges.
     pub fn of(batches: &[Batch], reads: &[&Read], starts: BTreeMap<i32, i64>) -> Verdict {
+        let finished = reads.iter().filter(|read| read.finished);
         let mut verdict = Verdict {
             starts,
+            finished: finished.flat_map(|read| read.partitions.clone()).collect(),
             ..Verdict::default()
         };
         let mut logs: BTreeMap<i32, Log> = BTreeMap::new();
@@ -126,10 +134,18 @@ impl Verdict {
                 .all(|(_, anomaly)| anomaly.count == 0)
     }
 
-    fn anomalies(&self) -> [(&'static str, &Anomaly); 9] {
+    /// Whether nothing is wrong but that the end was not read.
+    fn is_undecided(&self) -> bool {
+        let mut found = self.anomalies().into_iter();
+        self.corrupt == 0
+            && found.all(|(_, anomaly)| anomaly.count == 0 || std::ptr::eq(anomaly, &self.unread))
+    }
+
+    fn anomalies(&self) -> [(&'static str, &Anomaly); 10] {
         [
             ("lost", &self.lost),
             ("unseen", &self.unseen),
+            ("not read in time: they may be there", &self.unread),
             ("duplicated", &self.duplicated),
             ("reordered", &self.reordered),
             ("inconsistent offsets", &self.inconsistent),
@@ -152,6 +168,9 @@ impl Verdict {
         } = self;
         let mut text = match self.is_clean() {
             true => "PASSED: every acknowledged record is there, once, in order".to_owned(),
+            false if self.is_undecided() => {
+                "UNDECIDED: not all was read in time; what was read is as it must be".to_owned()
+            }
             false => "FAILED".to_owned(),
         };
         text += &format!(
@@ -302,7 +321,8 @@ impl Verdict {
         let example = || place(partition, offset.unwrap_or(-1), &[record]);
         match behind {
             true => self.lost.add(example),
-            false => self.unseen.add(example),
+            false if self.finished.contains(&partition) => self.unseen.add(example),
+            false => self.unread.add(example),
         }
     }
 }
@@ -356,6 +376,7 @@ mod tests {
         }
         Read {
             partitions: vec![0],
+            finished: true,
             verifier,
         }
     }
@@ -392,7 +413,20 @@ mod tests {
         let all = [written(0, 1, 0), written(1, 1, 1), written(2, 1, 2)];
         assert_eq!(judged(&all, &[&[(0, 0), (2, 2)]]), [("lost", 1)]);
         assert_eq!(judged(&all, &[&[(0, 0), (1, 1)]]), [("unseen", 1)]);
-        assert_eq!(judged(&all, &[]), [("unseen", 3)]);
+    }
+
+    #[test]
+    fn what_no_consumer_came_to_is_neither_lost_nor_right() {
+        let all = [written(0, 1, 0), written(1, 1, 1), written(2, 1, 2)];
+        let unfinished = Read {
+            finished: false,
+            ..read(&[(1, 1)])
+        };
+        let verdict = Verdict::of(&all, &[&unfinished], BTreeMap::new());
+        let counts = [&verdict.lost, &verdict.unseen, &verdict.unread].map(|found| found.count);
+        assert_eq!(counts, [1, 0, 1]);
+        let verdict = Verdict::of(&all[1..], &[&unfinished], BTreeMap::new());
+        assert!(!verdict.is_clean() && verdict.text().starts_with("UNDECIDED"));
     }
 
     #[test]

@@ -132,7 +132,6 @@ impl Drafts {
         match plan.key {
             Some(key) => partition_of(&key_bytes(key), lanes),
             None if self.linger.is_some() => self.sticky,
-            // Dealt over all connections, so that they do not march through the partitions in step.
             None => (self.arrivals.group_number() % lanes as u64) as usize,
         }
     }

@@ -23,8 +23,10 @@ pub(super) struct Lane {
     pub next_sequence: u64,
     /// The number behind the last acknowledged record.
     pub acknowledged: u64,
-    /// Where that lies; -1 if the broker did not say.
+    /// Where the last of the stream lies; -1 if the broker did not say.
     pub last_offset: i64,
+    /// How many of the acknowledged records were due in the measured window.
+    pub measured: u64,
     /// The numbers of records that were refused, those that adjoin together.
     pub refused: Vec<Range<u64>>,
     /// A refused batch has left a gap in the epoch's numbers.
@@ -37,13 +39,14 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    pub fn new(partition: i32, identity: Option<ProducerIdentity>) -> Lane {
+    pub fn new(partition: i32, link: usize, identity: Option<ProducerIdentity>) -> Lane {
         Lane {
             partition,
-            link: 0,
+            link,
             next_sequence: 0,
             acknowledged: 0,
             last_offset: -1,
+            measured: 0,
             refused: Vec::new(),
             is_broken: false,
             identity,
@@ -66,7 +69,7 @@ impl Lane {
         })
     }
 
-    /// Remembers that these will never come.
+    /// Remembers that these need not come.
     pub fn refused(&mut self, sequences: Range<u64>) {
         self.is_broken = self.identity.is_some();
         match self.refused.last_mut() {
@@ -167,7 +170,7 @@ mod tests {
 
     #[test]
     fn sequence_numbers_wrap_as_kafkas_do() {
-        let mut lane = Lane::new(0, Some(ProducerIdentity { id: 1, epoch: 0 }));
+        let mut lane = Lane::new(0, 0, Some(ProducerIdentity { id: 1, epoch: 0 }));
         lane.next_in_epoch = i32::MAX as u64;
         let mut next = || lane.stamp(1).map(|stamp| stamp.base_sequence);
         assert_eq!((next(), next()), (Some(i32::MAX), Some(0)));
@@ -179,7 +182,7 @@ mod tests {
             id: 1,
             epoch: i16::MAX - 1,
         };
-        let mut lane = Lane::new(0, Some(last));
+        let mut lane = Lane::new(0, 0, Some(last));
         lane.stamp(5);
         lane.refused(0..5);
         assert!(lane.is_broken);

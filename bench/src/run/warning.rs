@@ -14,8 +14,8 @@ impl Outcome {
     pub(super) fn warn_of_limits(&mut self, produced: &ProduceOutcome) {
         if produced.resent > 0 {
             self.warnings.push(format!(
-                "{} records were sent again after a broken connection, without --idempotent: \
-                 they may be there twice, and out of order",
+                "{} records were sent again after a broken connection or a passing error, without \
+                 --idempotent: they may be there twice, and out of order",
                 produced.resent
             ));
         }
