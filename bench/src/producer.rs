@@ -458,15 +458,24 @@ impl Run {
                 || (behind && code == ErrorCode::OutOfOrderSequenceNumber) =>
             {
                 state.trouble.get_or_insert(describe(&answer));
+                if !self.idempotent {
+                    // It may have been written, and whatever followed it is before it now.
+                    self.tally.borrow_mut().resent += pending.records.len() as u64;
+                }
+                pending.is_unknown |= may_be_written(code);
                 state.again.push_back(pending);
             }
-            _ => {
+            code => {
                 let records = pending.records.len() as u64;
                 let lane = &mut state.lanes[pending.lane];
                 lane.refused(pending.sequence..pending.sequence + records);
                 state.has_broken |= lane.is_broken;
                 self.tally.borrow_mut().refused(describe(&answer), records);
-                self.keep(state, &pending, Fate::Refused);
+                let fate = match pending.is_unknown || may_be_written(code) {
+                    true => Fate::Unknown,
+                    false => Fate::Refused,
+                };
+                self.keep(state, &pending, fate);
                 state.drafts.recycle(pending.records);
             }
         }
@@ -495,11 +504,11 @@ impl Run {
         let base_offset = answer.base_offset;
         self.keep(state, &pending, Fate::Written { base_offset });
         let lane = &mut state.lanes[pending.lane];
-        lane.acknowledged = pending.sequence + records;
-        lane.last_offset = match base_offset {
+        let last_offset = match base_offset {
             0.. => base_offset + records as i64 - 1,
             _ => -1,
         };
+        lane.written(pending.sequence + records, last_offset);
         let due = pending.records.iter().map(|record| record.due);
         lane.measured += due.filter(|due| self.phases.measures(*due)).count() as u64;
         if let Frame::Whole(frame) = pending.frame {
@@ -587,6 +596,18 @@ impl Run {
 fn fail(state: &mut State, error: &std::io::Error) -> Step {
     state.failure = Some(format!("a batch cannot be made: {error}"));
     Step::Done
+}
+
+/// Whether a batch may be there that a broker answered so. Others say so before they write it: of
+/// these the broker may have waited for replicas, or no longer lead the partition.
+fn may_be_written(code: ErrorCode) -> bool {
+    let before = matches!(
+        code,
+        ErrorCode::NotEnoughReplicas
+            | ErrorCode::CorruptMessage
+            | ErrorCode::OutOfOrderSequenceNumber
+    );
+    code.is_retriable() && !before || code == ErrorCode::UnknownServerError
 }
 
 fn describe(answer: &Answer) -> String {

@@ -52,6 +52,10 @@ enum Lie {
     Change,
     /// No lie: a definite refusal.
     Refuse,
+    /// No lie: a written batch is said to have timed out.
+    TimeOut,
+    /// The same, and it is refused when it is sent again.
+    Disown,
     /// No lie: the last partition has no leader at times.
     Waver,
     /// No lie: a batch at a time is handed out.
@@ -73,6 +77,8 @@ struct Log {
     count: u64,
     exists: bool,
     held: Option<Bytes>,
+    /// Written, and said to have timed out.
+    disowned: Vec<Bytes>,
     fetches: u64,
 }
 
@@ -88,6 +94,7 @@ impl Log {
             count: 0,
             exists: false,
             held: None,
+            disowned: Vec::new(),
             fetches: 0,
         }
     }
@@ -120,6 +127,20 @@ impl Log {
         let records = header.last_offset() - header.base_offset() + 1;
         self.sequences.insert(producer, known + records as i32);
         ErrorCode::None
+    }
+
+    /// What becomes of a batch whose answer is late.
+    fn time_out(&mut self, batch: &Bytes, lie: Lie) -> ErrorCode {
+        if lie == Lie::Disown && self.disowned.contains(batch) {
+            return ErrorCode::MessageTooLarge;
+        }
+        self.count += 1;
+        if !self.count.is_multiple_of(LIE_EVERY) {
+            return ErrorCode::None;
+        }
+        self.append(batch);
+        self.disowned.push(batch.clone());
+        ErrorCode::RequestTimedOut
     }
 
     /// Writes a batch as an honest broker would, but for the lie whose turn it is.
@@ -285,12 +306,13 @@ impl Liar {
                     };
                     let code = match self.lie {
                         Lie::Refuse => log.check(batch),
+                        lie @ (Lie::TimeOut | Lie::Disown) => log.time_out(batch, lie),
                         _ => ErrorCode::None,
                     };
                     match code {
                         ErrorCode::None => {
                             let base = match self.lie {
-                                Lie::Refuse => log.append(batch),
+                                Lie::Refuse | Lie::TimeOut | Lie::Disown => log.append(batch),
                                 lie => log.take(batch, lie),
                             };
                             PartitionResponse::written(index, base, log.start)
@@ -578,5 +600,29 @@ fn what_was_not_read_in_time_is_not_lost() {
         outcome["warnings"]
             .to_string()
             .contains("were not read within the drain time")
+    );
+}
+
+#[test]
+fn a_batch_that_may_have_been_written_is_not_refused_by_a_later_answer() {
+    let (output, verified) = verify(Lie::Disown, i64::MAX);
+    assert!(output.status.success(), "{verified:#}");
+    assert!(count(&verified, "unknown") > 0, "{verified:#}");
+    assert_eq!(count(&verified, "refused"), 0, "{verified:#}");
+}
+
+#[test]
+fn what_is_sent_again_without_idempotence_may_be_there_twice() {
+    let address = serve(Lie::TimeOut, i64::MAX);
+    let flags = "--rate 300 --producers 2 --consumers 1 --warm-up 0s --duration 2s --json";
+    let (output, outcome) = asked("run", &address, flags);
+    assert!(output.status.success(), "{outcome:#}");
+    assert!(
+        outcome["produced"]["resent"].as_u64() > Some(5),
+        "{outcome:#}"
+    );
+    assert_eq!(
+        outcome["consumed"]["verification"]["lost"], 0,
+        "{outcome:#}"
     );
 }

@@ -69,6 +69,17 @@ impl Lane {
         })
     }
 
+    /// Remembers that the records before that number are acknowledged, of which the last lies at
+    /// that offset. Without idempotence those that were sent again come behind later ones.
+    pub fn written(&mut self, end: u64, last_offset: i64) {
+        if end > self.acknowledged {
+            self.acknowledged = end;
+            self.last_offset = last_offset;
+        } else if self.last_offset >= 0 {
+            self.last_offset = last_offset.max(self.last_offset);
+        }
+    }
+
     /// Remembers that these need not come.
     pub fn refused(&mut self, sequences: Range<u64>) {
         self.is_broken = self.identity.is_some();
@@ -174,6 +185,17 @@ mod tests {
         lane.next_in_epoch = i32::MAX as u64;
         let mut next = || lane.stamp(1).map(|stamp| stamp.base_sequence);
         assert_eq!((next(), next()), (Some(i32::MAX), Some(0)));
+    }
+
+    #[test]
+    fn what_was_sent_again_does_not_undo_what_followed_it() {
+        let mut lane = Lane::new(0, 0, None);
+        lane.written(20, 9);
+        lane.written(10, 19);
+        assert_eq!((lane.acknowledged, lane.last_offset), (20, 19));
+        lane.written(30, -1);
+        lane.written(10, 29);
+        assert_eq!((lane.acknowledged, lane.last_offset), (30, -1));
     }
 
     #[test]
