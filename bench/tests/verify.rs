@@ -147,7 +147,8 @@ impl Log {
     fn take(&mut self, batch: &Bytes, lie: Lie) -> i64 {
         self.count += 1;
         let lies = self.count.is_multiple_of(LIE_EVERY);
-        if let Some(held) = self.held.take() {
+        // Behind the next one of its producer: among batches of others there is no order.
+        if let Some(held) = self.held.take_if(|held| is_of_same_producer(held, batch)) {
             let base = self.append(batch);
             self.append(&held);
             return base;
@@ -159,7 +160,7 @@ impl Log {
                 self.append(batch);
                 base
             }
-            Lie::Reorder if lies => {
+            Lie::Reorder if lies && self.held.is_none() => {
                 self.held = Some(batch.clone());
                 // Where it would have been.
                 self.end
@@ -174,6 +175,11 @@ impl Log {
             _ => self.append(batch),
         }
     }
+}
+
+fn is_of_same_producer(one: &Bytes, other: &Bytes) -> bool {
+    let producer = |batch| BatchHeader::of(batch).map(|header| header.producer_id());
+    producer(one) == producer(other)
 }
 
 struct Liar {
