@@ -11,7 +11,7 @@ use std::{
     task::{Poll, Waker},
 };
 
-/// Bytes on their way from the disk while the shard writes: one usual block. A longer one goes
+/// Bytes on their way from the disk while the shard writes: a few usual blocks. A longer one goes
 /// alone.
 const BESIDE_WRITES_BYTES: usize = 1 << 20;
 /// And while it does not. Another shard may write to the same disk: with 16 MiB it would wait long.
