@@ -39,7 +39,8 @@ from lab.volume import Volume, sparse_file
 from lab.writelog import LoggedFile, Rebuilder
 
 MIB = 1 << 20
-IMAGE_BYTES = 1024 * MIB
+# Fifty cuts write a gigabyte and a half: a full disk is another test.
+IMAGE_BYTES = 4096 * MIB
 # After so many cuts the disk begins anew: the log grows, and every image is read from its start.
 CUTS_A_DISK = 25
 THROTTLE_BYTES = 8 * MIB
