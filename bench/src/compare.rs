@@ -420,7 +420,10 @@ impl Contender {
     /// The scenario with this broker's topic configs and flags.
     fn fit(&self, scenario: &Scenario) -> Scenario {
         let mut own = scenario.clone();
-        // Its own come last, and so count.
+        // In the place of the scenario's: a broker need not know what to make of a key that comes
+        // twice.
+        let is_own = |key: &str| self.topic_configs.iter().any(|(own, _)| own == key);
+        own.topic_configs.retain(|(key, _)| !is_own(key));
         own.topic_configs.extend(self.topic_configs.iter().cloned());
         // They were tried when the contender was read.
         let _ = setting::apply(&mut own, &self.flags);
@@ -473,6 +476,17 @@ mod tests {
         let flags: Contender = "a=b:1,2,--producers=3,--pin".parse().expect("it is sound");
         assert_eq!(flags.flags, ["--producers=3", "--pin"]);
         assert!("a=b:1,--nonsense".parse::<Contender>().is_err());
+        let configs = |key: &str| vec![(key.to_owned(), "2".to_owned()), ("x".into(), "3".into())];
+        let scenario = Scenario {
+            topic_configs: configs("flush.messages"),
+            ..Scenario::default()
+        };
+        let fitted = full.fit(&scenario).topic_configs;
+        let wanted = [("x", "3"), ("flush.messages", "1")];
+        assert_eq!(
+            fitted,
+            wanted.map(|(key, value)| (key.into(), value.into()))
+        );
         assert!("localhost:9092".parse::<Contender>().is_err());
         assert!("kafka=localhost:9092,fast".parse::<Contender>().is_err());
     }
