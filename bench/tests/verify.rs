@@ -448,7 +448,8 @@ fn versions() -> ApiVersionsResponse {
 /// What `verify` says about a broker with that habit.
 fn verify(lie: Lie, keeps: i64) -> (Output, Value) {
     let idempotence = match lie {
-        Lie::Refuse => "",
+        // What is held back is known by its producer's id.
+        Lie::Refuse | Lie::Reorder => "",
         _ => "--not-idempotent",
     };
     let flags = format!(
