@@ -176,6 +176,43 @@ fn what_a_real_disk_acknowledged_is_there_after_a_start() {
     assert_eq!(next.base_offset, Offset(40));
 }
 
+/// Segment files that this process has open below the directory, by the kernel's own list.
+fn open_segments(dir: &Path) -> Vec<String> {
+    let links = std::fs::read_dir("/proc/self/fd").unwrap();
+    let links = links.filter_map(|link| std::fs::read_link(link.ok()?.path()).ok());
+    let below = links.filter(|path| path.starts_with(dir.join("topics")));
+    below.map(|path| path.display().to_string()).collect()
+}
+
+/// The last close of an unlinked file frees its blocks, and may wait for the device meanwhile: that
+/// must be the housekeeper's.
+#[test]
+fn a_deleted_topics_files_are_closed_before_they_are_unlinked() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut shard = finish(open(dir.path()));
+    for round in 0..40 {
+        let appended = [0, 1].map(|n| shard.append(n, 100_000, round));
+        appended.iter().for_each(|appended| shard.settle(appended));
+    }
+    shard.read(0, Offset(0));
+    assert!(open_segments(dir.path()).len() > 2);
+    let topic = tp(0).topic;
+    shard.store.drop_topics(&[topic].into());
+    let topic_dir = dir.path().join("topics").join(topic.to_string());
+    let begun = Instant::now();
+    while topic_dir.exists() && begun.elapsed() < Duration::from_secs(10) {
+        shard.turn();
+    }
+    assert!(!topic_dir.exists());
+    let left = open_segments(dir.path());
+    let is_its = |path: &&String| path.contains(&topic.to_string());
+    assert_eq!(left.iter().find(is_its), None);
+    // The other topic's are not touched.
+    let next = shard.append(1, 100, 1);
+    shard.settle(&next);
+    assert!(!left.is_empty());
+}
+
 /// Run with `cargo test --profile fast -- --ignored --nocapture`: the cost of small appends.
 #[test]
 #[ignore = "a measurement"]

@@ -162,6 +162,26 @@ pub(crate) fn remove_now(path: &Path) -> io::Result<()> {
     }
 }
 
+/// All files in a directory and in those below it; none if it is no directory, or not there. What
+/// comes or goes meanwhile may be missing, or named in vain.
+pub(crate) fn files_below(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let (mut dirs, mut files) = (Vec::new(), Vec::new());
+    if path.is_dir() {
+        dirs.push(path.to_owned());
+    }
+    while let Some(dir) = dirs.pop() {
+        for path in list_now(&dir)? {
+            match fs::symlink_metadata(&path) {
+                Ok(meta) if meta.is_dir() => dirs.push(path),
+                Ok(_) => files.push(path),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(files)
+}
+
 pub(crate) fn list_now(dir: &Path) -> io::Result<Vec<PathBuf>> {
     match fs::read_dir(dir) {
         Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),

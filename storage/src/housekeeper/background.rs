@@ -6,6 +6,7 @@ use std::{
     io::{self, Write as _},
     path::{Path, PathBuf},
     rc::Rc,
+    time::{Duration, Instant},
 };
 
 use glommio::io::{Directory, DmaFile, OpenOptions};
@@ -13,9 +14,14 @@ use glommio::io::{Directory, DmaFile, OpenOptions};
 use crate::disk::{
     Disk, Flush, OpenMode, PAGE,
     aligned::AlignedBuf,
-    standard::{create_dir_now, list_now, remove_now, space_now},
+    standard::{create_dir_now, files_below, list_now, remove_now, space_now},
 };
 use crate::space::FileSystem;
+
+/// A file whose removal took less was free of cost for everybody else.
+const REST_AFTER: Duration = Duration::from_millis(1);
+/// No device is given more rest than this after one file, however long that waited for its turn.
+const REST_MAX: Duration = Duration::from_millis(50);
 
 /// A handle for use inside a glommio executor.
 #[derive(Clone, Debug, Default)]
@@ -147,7 +153,19 @@ impl Disk for BackgroundDisk {
         off_ring(move || std::fs::rename(source, target)).await
     }
 
+    /// A directory file by file, for all blocking calls wait for one another. Freeing a large
+    /// file's blocks keeps the device busy where the file system discards them: shards have it for
+    /// as long afterwards.
     async fn remove(&self, path: &Path) -> io::Result<()> {
+        let dir = path.to_owned();
+        for file in off_ring(move || files_below(&dir)).await? {
+            let begun = Instant::now();
+            off_ring(move || remove_now(&file)).await?;
+            let taken = begun.elapsed();
+            if taken > REST_AFTER {
+                glommio::timer::sleep(taken.min(REST_MAX)).await;
+            }
+        }
         let path = path.to_owned();
         off_ring(move || remove_now(&path)).await
     }

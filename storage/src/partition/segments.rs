@@ -122,6 +122,16 @@ impl<D: Disk> Segments<D> {
         file
     }
 
+    /// Lets go of every file that nobody is reading or writing. Those of a deleted topic must not
+    /// be open when they are unlinked: the last close frees their blocks, for seconds where the
+    /// file system discards them, and it would be the shard's.
+    pub(crate) fn close_all(&mut self) {
+        for slot in &mut self.slots {
+            slot.file = None;
+        }
+        self.next = None;
+    }
+
     /// Takes the last file, opened again, unless the log needed it no more meanwhile, or has
     /// written to it since: what comes next would be written over that.
     pub(crate) fn adopt(&mut self, file: SegmentFile<D>) {

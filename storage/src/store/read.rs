@@ -295,7 +295,9 @@ impl<D: Disk, C: Clock> Store<D, C> {
             let mut log = partition.log.borrow_mut();
             let slots = &mut log.segments.slots;
             let same = |slot: &SegmentSlot<D>| slot.row.incarnation == row.incarnation;
-            let Some(found) = slots.iter().position(same) else {
+            let found = slots.iter().position(same);
+            // A deleted topic's files are not kept open.
+            let Some(found) = found.filter(|_| !partition.is_dropped.get()) else {
                 return Ok((file, row.next));
             };
             let slot = &mut slots[found];

@@ -205,6 +205,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
             let mut log = partition.log.borrow_mut();
             released_bytes += log.charged_bytes();
             log.needs.clear();
+            log.segments.close_all();
             drop(log);
             self.repin(partition);
             partition.progress.drop_topic();

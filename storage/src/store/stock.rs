@@ -269,8 +269,9 @@ impl<D: Disk, C: Clock> Store<D, C> {
                 let path = file.path().to_owned();
                 let mut log = partition.log.borrow_mut();
                 log.segments.is_waiting = false;
-                let is_wanted = name.base == log.journaled.base
+                let is_of_log = name.base == log.journaled.base
                     || log.held.iter().any(|held| held.segment_base == name.base);
+                let is_wanted = is_of_log && !partition.is_dropped.get();
                 if is_wanted {
                     log.segments.next = Some((name, file));
                 }
@@ -330,6 +331,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
         let mut log = partition.log.borrow_mut();
         log.segments.is_waiting = false;
         match opened {
+            Ok(_) if partition.is_dropped.get() => {}
             Ok(file) => {
                 self.count_open(partition, file.incarnation());
                 log.segments.adopt(file);
