@@ -57,6 +57,8 @@ struct Slot {
     /// The highest offset that somebody read it from.
     read_from: Offset,
     main: bool,
+    /// It came before its reader, who has not been here yet.
+    is_early: bool,
 }
 
 /// Blocks by file and position.
@@ -70,6 +72,7 @@ pub struct BlockCache {
     /// The same keys; a key is a ghost while it is in here.
     ghost_keys: HashSet<CacheKey>,
     small_bytes: usize,
+    early_bytes: usize,
     cached_bytes: usize,
     counters: CacheCounters,
 }
@@ -106,6 +109,7 @@ impl BlockCache {
             ghosts: VecDeque::new(),
             ghost_keys: HashSet::new(),
             small_bytes: 0,
+            early_bytes: 0,
             cached_bytes: 0,
             counters: CacheCounters::default(),
         }
@@ -155,6 +159,9 @@ impl BlockCache {
             return None;
         };
         self.counters.hits += 1;
+        if std::mem::take(&mut slot.is_early) {
+            self.early_bytes -= slot.block.len();
+        }
         if from <= slot.read_from {
             slot.uses = (slot.uses + 1).min(USES_MAX);
         } else {
@@ -181,9 +188,22 @@ impl BlockCache {
     /// Adds a block that was read before its reader came: his coming is the first reading, and no
     /// second use.
     pub fn insert_ahead(&mut self, key: CacheKey, block: SealedBlock) {
+        if self.contains(key) {
+            return;
+        }
         let main = self.ghost_keys.remove(&key);
         let before_all = Offset(block.base().0 - 1);
         self.add(key, before_all, block, main);
+        if let Some(slot) = self.slots.get_mut(&key) {
+            slot.is_early = true;
+            self.early_bytes += slot.block.len();
+        }
+    }
+
+    /// Bytes of blocks that came before their readers, who are still to come.
+    #[must_use]
+    pub fn early_bytes(&self) -> usize {
+        self.early_bytes
     }
 
     /// Adds a block that was just written: a tail, which its readers are about to ask for.
@@ -205,6 +225,7 @@ impl BlockCache {
                 uses: 0,
                 read_from,
                 main,
+                is_early: false,
             },
         );
         if main {
@@ -293,6 +314,9 @@ impl BlockCache {
     fn remove(&mut self, key: CacheKey) {
         if let Some(slot) = self.slots.remove(&key) {
             self.cached_bytes -= slot.block.len();
+            if slot.is_early {
+                self.early_bytes -= slot.block.len();
+            }
             if !slot.main {
                 self.small_bytes -= slot.block.len();
             }

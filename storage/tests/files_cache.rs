@@ -153,3 +153,24 @@ fn no_budget_caches_nothing() {
     assert!(get(&mut cache, 1).is_none());
     assert_eq!(cache.held_bytes(), 0);
 }
+
+#[test]
+fn blocks_that_came_early_count_until_their_reader_comes_or_they_go() {
+    let mut cache = BlockCache::new(64 << 10);
+    for number in 1..=3 {
+        let block = leased(&cache, number);
+        cache.insert_ahead(key(number), block);
+    }
+    let bytes = cache.early_bytes() / 3;
+    assert!(bytes > 0);
+    for _ in 0..2 {
+        assert!(get(&mut cache, 2).is_some());
+        assert_eq!(cache.early_bytes(), 2 * bytes);
+    }
+    // Somebody has read it already: it does not come early.
+    let again = leased(&cache, 2);
+    cache.insert_ahead(key(2), again);
+    assert_eq!(cache.early_bytes(), 2 * bytes);
+    cache.forget(FILE);
+    assert_eq!(cache.early_bytes(), 0);
+}

@@ -60,6 +60,26 @@ fn a_backlog_is_read_ahead_and_pushes_no_tail_out() {
     );
 }
 
+/// While a reader sends what he took, the disk goes on: a fetch's worth, and no further.
+#[test]
+fn a_window_of_blocks_comes_without_another_read() {
+    let mut how = start(1);
+    how.config.cache_bytes = 64 << 20;
+    let node = filled(&how);
+    let node = Node::start(node.shut_down(), &how);
+    let store = Rc::clone(node.store(tp(0)));
+    // Behind the first files, which are small.
+    node.read(tp(0), RECORDS / 3, 1);
+    node.run_for(500);
+    let counters = store.counters();
+    // Blocks are sealed a bit before they are full; four times as many lie behind this one.
+    let blocks_of_a_window = (1 << 20) / how.config.block_bytes as u64;
+    assert!(
+        (3..2 * blocks_of_a_window).contains(&counters.blocks_ahead),
+        "{counters:?}"
+    );
+}
+
 #[test]
 fn a_lookup_reads_two_blocks_at_most() {
     let mut how = start(1);

@@ -30,6 +30,15 @@ struct State {
     waiting: VecDeque<(u64, Option<Waker>)>,
 }
 
+/// How soon a block is wanted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Depth {
+    /// Now, or as soon as a reader is done with the one before.
+    Next,
+    /// Later: half of the room stays for those that come before.
+    Further,
+}
+
 /// Somebody's bytes on their way; dropped, others come in.
 pub(super) struct Pass<'a> {
     gate: &'a Gate,
@@ -53,9 +62,14 @@ fn limit(is_writing: bool) -> usize {
 
 impl Gate {
     /// Lets `bytes` through at once, if nobody waits and there is room: for who can do without.
-    pub(super) fn try_enter(&self, bytes: usize, is_writing: bool) -> bool {
+    pub(super) fn try_enter(&self, bytes: usize, is_writing: bool, depth: Depth) -> bool {
         let mut state = self.state.borrow_mut();
-        let enters = state.waiting.is_empty() && state.has_room(bytes, is_writing);
+        let leaves_room = match depth {
+            Depth::Next => true,
+            Depth::Further => state.bytes + bytes <= limit(is_writing) / 2,
+        };
+        let has_room = leaves_room && state.has_room(bytes, is_writing);
+        let enters = state.waiting.is_empty() && has_room;
         if enters {
             state.bytes += bytes;
         }
@@ -71,7 +85,7 @@ impl Gate {
 
     /// Waits for a turn. `is_writing` is asked whenever it might have come.
     pub(super) async fn enter(&self, bytes: usize, is_writing: impl Fn() -> bool) -> Pass<'_> {
-        if self.try_enter(bytes, is_writing()) {
+        if self.try_enter(bytes, is_writing(), Depth::Next) {
             return Pass { gate: self, bytes };
         }
         let ticket = self.queue();
@@ -151,11 +165,26 @@ mod tests {
     #[test]
     fn beside_writes_one_block_is_on_its_way_and_alone_four() {
         let gate = Gate::default();
-        assert!(gate.try_enter(BLOCK, true) && !gate.try_enter(1, true));
-        assert!((0..3).all(|_| gate.try_enter(BLOCK, false)) && !gate.try_enter(1, false));
+        assert!(gate.try_enter(BLOCK, true, Depth::Next) && !gate.try_enter(1, true, Depth::Next));
+        assert!(
+            (0..3).all(|_| gate.try_enter(BLOCK, false, Depth::Next))
+                && !gate.try_enter(1, false, Depth::Next)
+        );
         (0..4).for_each(|_| gate.leave(BLOCK));
         // A block above all limits goes alone.
-        assert!(gate.try_enter(32 * BLOCK, true) && !gate.try_enter(1, false));
+        assert!(
+            gate.try_enter(32 * BLOCK, true, Depth::Next) && !gate.try_enter(1, false, Depth::Next)
+        );
+    }
+
+    #[test]
+    fn half_of_the_room_is_left_to_blocks_that_are_wanted_sooner() {
+        let gate = Gate::default();
+        let quarter = BLOCK / 4;
+        assert!((0..2).all(|_| gate.try_enter(quarter, true, Depth::Further)));
+        assert!(!gate.try_enter(quarter, true, Depth::Further));
+        assert!((0..2).all(|_| gate.try_enter(quarter, true, Depth::Next)));
+        assert!(!gate.try_enter(1, true, Depth::Next));
     }
 
     #[test]
@@ -166,14 +195,14 @@ mod tests {
             let mut second = Box::pin(gate.enter(BLOCK, writing));
             let mut third = pin!(gate.enter(BLOCK, writing));
             assert!(poll!(&mut second).is_pending() && poll!(&mut third).is_pending());
-            assert!(!gate.try_enter(1, true), "it would overtake");
+            assert!(!gate.try_enter(1, true, Depth::Next), "it would overtake");
             drop(first);
             assert!(poll!(&mut third).is_pending(), "it would overtake");
             drop(second);
             let third = third.await;
-            assert!(!gate.try_enter(1, true));
+            assert!(!gate.try_enter(1, true, Depth::Next));
             drop(third);
-            assert!(gate.try_enter(1, true));
+            assert!(gate.try_enter(1, true, Depth::Next));
         };
         all.now_or_never().expect("everybody had a turn");
     }

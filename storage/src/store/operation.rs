@@ -7,6 +7,7 @@ use crate::{
     partition::Partition,
     pool::PreparedFile,
     segment::{BlockEntry, SegmentError, SegmentFile, SegmentName},
+    types::Position,
 };
 use std::{future::Future, io, pin::Pin, rc::Rc};
 
@@ -40,6 +41,8 @@ pub(super) enum Completion<D: Disk> {
     ReadAhead {
         file: Rc<SegmentFile<D>>,
         entry: BlockEntry,
+        /// Reading goes on behind it, up to here.
+        until: Position,
         read: Result<D::Buf, SegmentError>,
     },
     /// The index of a full file.

@@ -200,6 +200,9 @@ impl<D: Disk, C: Clock> Store<D, C> {
             Place::File(at) => match self.sealed(partition, at, from).await? {
                 Sealed::Gap(next) => Ok(cursor.take(Vec::new(), 0, Some(next))),
                 Sealed::Block(file, entry) => {
+                    if cursor.data.bytes > 0 && self.is_for_later(&file, entry, bytes_left) {
+                        return Ok(false);
+                    }
                     let block = self.block(partition.tp, &file, entry, from).await?;
                     // Not before: it would have its turn at the disk first.
                     self.read_ahead(&file, entry);

@@ -36,8 +36,13 @@ impl<D: Disk, C: Clock> Store<D, C> {
                 opened,
             } => self.segment_opened((partition, name), *prepared, opened),
             Completion::Reopened { partition, opened } => self.segment_reopened(&partition, opened),
-            Completion::ReadAhead { file, entry, read } => {
-                self.read_ahead_done(&file, entry, read);
+            Completion::ReadAhead {
+                file,
+                entry,
+                until,
+                read,
+            } => {
+                self.read_ahead_done(&file, entry, until, read);
             }
             Completion::Closed(Ok(())) => {}
             Completion::Closed(Err(error)) => self.config.fence.trip(error.to_string()),
