@@ -162,11 +162,11 @@ pub(crate) fn remove_now(path: &Path) -> io::Result<()> {
     }
 }
 
-/// All files in a directory and in those below it; none if it is no directory, or not there. What
-/// comes or goes meanwhile may be missing, or named in vain.
+/// All files in a directory and in those below it; none if it is no directory (a link to one is
+/// none either), or not there. What comes or goes meanwhile may be missing, or named in vain.
 pub(crate) fn files_below(path: &Path) -> io::Result<Vec<PathBuf>> {
     let (mut dirs, mut files) = (Vec::new(), Vec::new());
-    if path.is_dir() {
+    if fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir()) {
         dirs.push(path.to_owned());
     }
     while let Some(dir) = dirs.pop() {

@@ -18,8 +18,11 @@ const CACHE_SHARE: usize = 20;
 const BYTES_MAX: usize = 8 << 20;
 
 /// How far behind the block that was taken: what a fetch of a partition usually takes at once
-/// (`max.partition.fetch.bytes` is 1 MiB with every client).
-pub(super) const WINDOW_BYTES: u64 = 1 << 20;
+/// (`max.partition.fetch.bytes` is 1 MiB unless a client says otherwise).
+const WINDOW_BYTES: u64 = 1 << 20;
+/// Blocks that are looked at for one that came or was taken: a window may hold hundreds of small
+/// ones, and each of them brings the next look.
+const LOOKS_MAX: usize = 16;
 
 /// Blocks on their way, and who came for them meanwhile.
 #[derive(Default)]
@@ -43,11 +46,16 @@ impl<D: Disk, C: Clock> Store<D, C> {
 
     /// Goes on behind `entry`, up to the block that begins at `until` or after.
     fn go_ahead(&self, file: &Rc<SegmentFile<D>>, mut entry: BlockEntry, until: Position) {
-        while let Some(next) = file.block_after(entry.position)
-            && next.position < until
-            && self.begin_ahead(file, next, until, Depth::Further)
-        {
-            entry = next;
+        for _ in 0..LOOKS_MAX {
+            match file.block_after(entry.position) {
+                Some(next)
+                    if next.position < until
+                        && self.begin_ahead(file, next, until, Depth::Further) =>
+                {
+                    entry = next;
+                }
+                _ => return,
+            }
         }
     }
 
