@@ -8,11 +8,12 @@
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
-    future::Future,
+    future::{Future, poll_fn},
     io,
     net::SocketAddr,
     pin::{Pin, pin},
     rc::Rc,
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -24,7 +25,7 @@ use spate_net::{
         header::{HeaderError, parse_request},
         versions::ApiKey,
     },
-    reactor::{self, Notify, TcpStream},
+    reactor::{self, Notify, Patience, TcpStream},
 };
 
 use crate::{
@@ -97,7 +98,6 @@ impl Closed {
 /// Answers of one connection that are not sent yet, oldest first.
 struct Outbox {
     queue: RefCell<VecDeque<Outgoing>>,
-    filled: Notify,
     /// Answers whose outcome is not known yet.
     unresolved: Cell<usize>,
     resolved: Notify,
@@ -125,7 +125,6 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, client: Client) {
     let _open = context.stats.connections_open.present_already();
     let outbox = Rc::new(Outbox {
         queue: RefCell::default(),
-        filled: Notify::new(),
         unresolved: Cell::new(0),
         resolved: Notify::new(),
         finished: Cell::new(false),
@@ -136,6 +135,7 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, client: Client) {
         Rc::clone(&outbox),
     ));
     let reader = Box::pin(read(&context, &stream, client, &outbox));
+    // The reader first: see `Outbox::pop`.
     let ended = match select(reader, writer).await {
         // The peer has no more to say, or nothing that we can read, but may still listen: what it
         // asked for before is still answered.
@@ -165,9 +165,14 @@ async fn read(
 ) -> Result<(), Closed> {
     let mut frames = FrameReader::new(context.limits.frame);
     let in_flight = Budget::new(context.limits.in_flight_per_connection);
+    let mut silence = Silence {
+        patience: Patience::new(context.limits.idle_timeout),
+        stopping: pin!(context.stopping.wait()),
+    };
     loop {
         let place = in_flight.take(1).await;
-        let Some((frame, memory)) = next_frame(context, stream, &mut frames).await? else {
+        let next = next_frame(context, stream, &mut frames, &mut silence);
+        let Some((frame, memory)) = next.await? else {
             return Ok(());
         };
         context.stats.requests.add(1);
@@ -215,16 +220,25 @@ async fn hold_back(context: &Context, throttle: Duration) {
     }
 }
 
+/// What ends the wait for a request. Both outlive the waits: most requests come soon.
+struct Silence<'a, S> {
+    /// For how long a client may say nothing.
+    patience: Patience,
+    /// Ends when the shard does.
+    stopping: Pin<&'a mut S>,
+}
+
 /// The next frame and its memory; `None` when the peer, its silence or our own end says it is over.
-async fn next_frame(
+async fn next_frame<S: Future>(
     context: &Rc<Context>,
     stream: &TcpStream,
     frames: &mut FrameReader,
+    silence: &mut Silence<'_, S>,
 ) -> Result<Option<(Bytes, Memory)>, Closed> {
     // A client that sends requests without waiting has mostly sent the next one by now.
     let frame = match frames.ready()? {
         Some(bytes) => Some(Frame { bytes, lease: None }),
-        None => receive_frame(context, stream, frames).await?,
+        None => receive_frame(context, stream, frames, silence).await?,
     };
     let Some(frame) = frame else { return Ok(None) };
     let memory = match frame.lease {
@@ -234,18 +248,18 @@ async fn next_frame(
     Ok(Some((frame.bytes, memory)))
 }
 
-async fn receive_frame(
+async fn receive_frame<S: Future>(
     context: &Rc<Context>,
     stream: &TcpStream,
     frames: &mut FrameReader,
+    silence: &mut Silence<'_, S>,
 ) -> Result<Option<Frame<Memory>>, FrameError> {
     let plan = MemoryPlan {
         whole: &context.receive,
         large: &context.receive_large,
     };
-    let next = read_frame(stream, frames, &plan);
-    let next = pin!(reactor::timeout(context.limits.idle_timeout, next));
-    match select(next, pin!(context.stopping.wait())).await {
+    let next = silence.patience.with(read_frame(stream, frames, &plan));
+    match select(pin!(next), silence.stopping.as_mut()).await {
         Either::Left((Ok(frame), _)) => frame,
         // Silent for too long, or the shard is about to end.
         Either::Left((Err(_), _)) | Either::Right(_) => Ok(None),
@@ -272,6 +286,7 @@ impl Reserve for MemoryPlan<'_> {
 }
 
 async fn write(context: Rc<Context>, stream: TcpStream, outbox: Rc<Outbox>) -> Result<(), Closed> {
+    let mut patience = Patience::new(context.limits.send_timeout);
     while let Some(mut oldest) = outbox.pop().await {
         let answered = oldest.body.as_mut().await;
         let mut parts = Vec::new();
@@ -291,7 +306,7 @@ async fn write(context: Rc<Context>, stream: TcpStream, outbox: Rc<Outbox>) -> R
                 next = outbox.pop_ready();
             }
         }
-        send(&context, &stream, parts).await?;
+        send(&context, &stream, parts, &mut patience).await?;
         for Departing { asked, bytes, .. } in departing {
             let (api, began) = asked;
             let counters = context.apis.of(api);
@@ -303,7 +318,12 @@ async fn write(context: Rc<Context>, stream: TcpStream, outbox: Rc<Outbox>) -> R
     Ok(())
 }
 
-async fn send(context: &Context, stream: &TcpStream, parts: Vec<Bytes>) -> Result<(), Closed> {
+async fn send(
+    context: &Context,
+    stream: &TcpStream,
+    parts: Vec<Bytes>,
+    patience: &mut Patience,
+) -> Result<(), Closed> {
     let mut slice = Vec::new();
     let mut slice_bytes = 0;
     for mut part in parts {
@@ -312,13 +332,14 @@ async fn send(context: &Context, stream: &TcpStream, parts: Vec<Bytes>) -> Resul
             slice_bytes += piece.len();
             slice.push(piece);
             if slice_bytes == SEND_SLICE {
-                send_slice(context, stream, std::mem::take(&mut slice), slice_bytes).await?;
+                let slice = std::mem::take(&mut slice);
+                send_slice(context, stream, slice, slice_bytes, patience).await?;
                 slice_bytes = 0;
             }
         }
     }
     if slice_bytes > 0 {
-        send_slice(context, stream, slice, slice_bytes).await?;
+        send_slice(context, stream, slice, slice_bytes, patience).await?;
     }
     Ok(())
 }
@@ -328,13 +349,13 @@ async fn send_slice(
     stream: &TcpStream,
     slice: Vec<Bytes>,
     bytes: usize,
+    patience: &mut Patience,
 ) -> Result<(), Closed> {
-    let deadline = context.limits.send_timeout;
-    match reactor::timeout(deadline, stream.send(slice)).await {
+    match patience.with(stream.send(slice)).await {
         Ok(sent) => sent?,
         Err(_) => {
             return Err(Closed::NotReading {
-                waited_ms: deadline.as_millis(),
+                waited_ms: patience.limit().as_millis(),
             });
         }
     }
@@ -346,25 +367,21 @@ impl Outbox {
     fn push(&self, outgoing: Outgoing) {
         self.unresolved.set(self.unresolved.get() + 1);
         self.queue.borrow_mut().push_back(outgoing);
-        self.filled.notify_one();
     }
 
     /// No more will come.
     fn finish(&self) {
         self.finished.set(true);
-        self.filled.notify_one();
     }
 
+    /// The oldest answer, once there is one. Nobody is woken for it: what the reader pushes is
+    /// found in the same poll of the connection's task, in which the writer comes second.
     async fn pop(&self) -> Option<Outgoing> {
-        loop {
-            if let Some(oldest) = self.queue.borrow_mut().pop_front() {
-                return Some(oldest);
-            }
-            if self.finished.get() {
-                return None;
-            }
-            self.filled.notified().await;
-        }
+        poll_fn(|_| match self.queue.borrow_mut().pop_front() {
+            None if !self.finished.get() => Poll::Pending,
+            oldest => Poll::Ready(oldest),
+        })
+        .await
     }
 
     /// The oldest answer, if its outcome is known by now.

@@ -51,7 +51,7 @@ pub use self::{
     file::{File, FileOptions},
     notify::Notify,
     socket::{Received, TcpListener, TcpStream},
-    timer::{Elapsed, Sleep, now, sleep, sleep_until, timeout},
+    timer::{Elapsed, Patience, Sleep, now, sleep, sleep_until, timeout},
     waker::RemoteWaker,
 };
 

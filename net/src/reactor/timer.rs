@@ -61,17 +61,22 @@ impl Timers {
     }
 
     fn set(&self, entry: Entry, waker: &Waker) {
+        self.pending.borrow_mut().insert(entry, waker.clone());
+    }
+
+    /// Whether it has yet to fire; then it wakes that waker. A sleep beside other futures is
+    /// polled whenever they are: this needs no clock.
+    fn is_pending(&self, entry: Entry, waker: &Waker) -> bool {
         let mut pending = self.pending.borrow_mut();
-        // Mostly it is there: a sleep beside other futures is polled whenever they are.
-        if pending
-            .get(&entry)
-            .is_some_and(|kept| kept.will_wake(waker))
-        {
-            return;
+        let Some(kept) = pending.get_mut(&entry) else {
+            return false;
+        };
+        if !kept.will_wake(waker) {
+            let replaced = std::mem::replace(kept, waker.clone());
+            drop(pending);
+            drop(replaced);
         }
-        let replaced = pending.insert(entry, waker.clone());
-        drop(pending);
-        drop(replaced);
+        true
     }
 
     fn forget(&self, entry: Entry) {
@@ -102,17 +107,21 @@ impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if let Some((timers, entry)) = &self.armed {
+            return match timers.is_pending(*entry, context.waker()) {
+                true => Poll::Pending,
+                false => Poll::Ready(()),
+            };
+        }
         if self.deadline <= Instant::now() {
             return Poll::Ready(());
         }
-        let deadline = self.deadline;
-        let (timers, entry) = self.armed.get_or_insert_with(|| {
-            let timers = Rc::clone(current::get().timers());
-            let sequence = timers.next.get();
-            timers.next.set(sequence + 1);
-            (timers, (deadline, sequence))
-        });
-        timers.set(*entry, context.waker());
+        let timers = Rc::clone(current::get().timers());
+        let sequence = timers.next.get();
+        timers.next.set(sequence + 1);
+        let entry = (self.deadline, sequence);
+        timers.set(entry, context.waker());
+        self.armed = Some((timers, entry));
         Poll::Pending
     }
 }
@@ -132,11 +141,14 @@ pub fn now() -> Instant {
 
 /// Completes after `duration`.
 pub fn sleep(duration: Duration) -> Sleep {
+    sleep_until(deadline_in(duration))
+}
+
+fn deadline_in(duration: Duration) -> Instant {
     // A duration past the end of time, as "for ever" is written by some callers: 30 years do.
     const FOREVER: Duration = Duration::from_secs(30 * 365 * 86400);
     let now = Instant::now();
-    let deadline = now.checked_add(duration).unwrap_or(now + FOREVER);
-    sleep_until(deadline)
+    now.checked_add(duration).unwrap_or(now + FOREVER)
 }
 
 /// Completes at `deadline`.
@@ -163,4 +175,51 @@ pub async fn timeout<F: Future>(duration: Duration, future: F) -> Result<F::Outp
         deadline.as_mut().poll(context).map(|()| Err(Elapsed))
     })
     .await
+}
+
+/// One time limit for many operations, one after another, of which nearly all end long before it.
+///
+/// The timer of an operation that has ended stays; the next one takes it over, and only if it
+/// fires is it set to what is left. So a request costs one look at the clock, and no timer.
+pub struct Patience {
+    limit: Duration,
+    sleep: Option<Sleep>,
+}
+
+impl Patience {
+    /// Each operation may take so long.
+    pub fn new(limit: Duration) -> Patience {
+        Patience { limit, sleep: None }
+    }
+
+    /// How long each may take.
+    pub fn limit(&self) -> Duration {
+        self.limit
+    }
+
+    /// Gives `future` up after the limit, as [`timeout`] does.
+    ///
+    /// # Errors
+    /// If it took longer.
+    pub async fn with<F: Future>(&mut self, future: F) -> Result<F::Output, Elapsed> {
+        let mut future = pin!(future);
+        let mut deadline = None;
+        std::future::poll_fn(|context| {
+            if let Poll::Ready(output) = future.as_mut().poll(context) {
+                return Poll::Ready(Ok(output));
+            }
+            let deadline = *deadline.get_or_insert_with(|| deadline_in(self.limit));
+            let sleep = self.sleep.get_or_insert_with(|| sleep_until(deadline));
+            while Pin::new(&mut *sleep).poll(context).is_ready() {
+                if sleep.deadline() >= deadline {
+                    self.sleep = None;
+                    return Poll::Ready(Err(Elapsed));
+                }
+                // That was the time of an operation before this one.
+                *sleep = sleep_until(deadline);
+            }
+            Poll::Pending
+        })
+        .await
+    }
 }

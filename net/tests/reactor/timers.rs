@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use spate_net::reactor::{Notify, now, sleep, sleep_until, spawn, timeout, yield_now};
+use spate_net::reactor::{Notify, Patience, now, sleep, sleep_until, spawn, timeout, yield_now};
 
 use crate::both::on_both;
 
@@ -50,6 +50,43 @@ fn timeout_gives_up_and_lets_through() {
             // A result that is there beats a deadline that has passed.
             assert_eq!(timeout(Duration::ZERO, async { 6 }).await, Ok(6));
         });
+    });
+}
+
+#[test]
+fn each_operation_has_the_whole_patience() {
+    on_both(|reactor| {
+        let limit = Duration::from_millis(60);
+        reactor.block_on(async {
+            let mut patience = Patience::new(limit);
+            // Together they take longer than one may: the timer of the first fires in a later one.
+            for _ in 0..8 {
+                let part = sleep(limit / 4);
+                assert_eq!(patience.with(part).await, Ok(()));
+            }
+            let began = now();
+            let never = std::future::pending::<()>();
+            assert!(patience.with(never).await.is_err());
+            assert!(began.elapsed() >= limit, "{:?}", began.elapsed());
+            assert_eq!(patience.with(yield_now()).await, Ok(()));
+        });
+    });
+}
+
+#[test]
+fn a_patience_sets_one_timer_for_many_operations() {
+    on_both(|reactor| {
+        let before = reactor.counters();
+        reactor.block_on(async {
+            let mut patience = Patience::new(Duration::from_millis(150));
+            for _ in 0..10_000 {
+                patience.with(yield_now()).await.unwrap();
+            }
+            sleep(Duration::from_millis(300)).await;
+        });
+        let polls = reactor.counters().polls - before.polls;
+        // Its one timer wakes the task once beside the sleep.
+        assert!(polls <= 10_000 + 10, "{polls} polls");
     });
 }
 
