@@ -16,6 +16,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -39,6 +40,9 @@ const USES_MAX: u8 = 3;
 const GHOSTS_PER_BLOCK: usize = 1;
 /// But at least so many, for a cache that is filling up.
 const GHOSTS_MIN: usize = 16;
+/// How long a block that came early is still expected to be read: who has not come by then has left, or
+/// reads so slowly that he needs none ahead.
+const EARLY_FOR: Duration = Duration::from_secs(5);
 
 /// What the cache did so far.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -72,6 +76,8 @@ pub struct BlockCache {
     /// The same keys; a key is a ghost while it is in here.
     ghost_keys: HashSet<CacheKey>,
     small_bytes: usize,
+    /// Blocks that came early, and when; oldest first. Those that were read meanwhile stay in it.
+    early: VecDeque<(CacheKey, Duration)>,
     early_bytes: usize,
     cached_bytes: usize,
     counters: CacheCounters,
@@ -109,6 +115,7 @@ impl BlockCache {
             ghosts: VecDeque::new(),
             ghost_keys: HashSet::new(),
             small_bytes: 0,
+            early: VecDeque::new(),
             early_bytes: 0,
             cached_bytes: 0,
             counters: CacheCounters::default(),
@@ -186,8 +193,8 @@ impl BlockCache {
     }
 
     /// Adds a block that was read before its reader came: his coming is the first reading, and no
-    /// second use.
-    pub fn insert_ahead(&mut self, key: CacheKey, block: SealedBlock) {
+    /// second use. `now` never falls from call to call.
+    pub fn insert_ahead(&mut self, key: CacheKey, block: SealedBlock, now: Duration) {
         if self.contains(key) {
             return;
         }
@@ -197,12 +204,25 @@ impl BlockCache {
         if let Some(slot) = self.slots.get_mut(&key) {
             slot.is_early = true;
             self.early_bytes += slot.block.len();
+            self.early.push_back((key, now));
         }
     }
 
-    /// Bytes of blocks that came before their readers, who are still to come.
-    #[must_use]
-    pub fn early_bytes(&self) -> usize {
+    /// Bytes of blocks that came before their readers, who are still to come. One whose reader has
+    /// not come for long is a block like others.
+    pub fn early_bytes(&mut self, now: Duration) -> usize {
+        while let Some((key, came)) = self.early.front() {
+            let slot = self.slots.get_mut(key).filter(|slot| slot.is_early);
+            match slot {
+                Some(_) if now < *came + EARLY_FOR => break,
+                Some(slot) => {
+                    slot.is_early = false;
+                    self.early_bytes -= slot.block.len();
+                }
+                None => {}
+            }
+            self.early.pop_front();
+        }
         self.early_bytes
     }
 

@@ -12,6 +12,7 @@ use spate_storage::{
     hash::{ChainHash, Incarnation},
     types::{Offset, Position},
 };
+use std::time::Duration;
 
 const FILE: Incarnation = Incarnation(1);
 
@@ -157,20 +158,26 @@ fn no_budget_caches_nothing() {
 #[test]
 fn blocks_that_came_early_count_until_their_reader_comes_or_they_go() {
     let mut cache = BlockCache::new(64 << 10);
+    let second = Duration::from_secs;
     for number in 1..=3 {
         let block = leased(&cache, number);
-        cache.insert_ahead(key(number), block);
+        cache.insert_ahead(key(number), block, second(number));
     }
-    let bytes = cache.early_bytes() / 3;
+    let bytes = cache.early_bytes(second(3)) / 3;
     assert!(bytes > 0);
     for _ in 0..2 {
         assert!(get(&mut cache, 2).is_some());
-        assert_eq!(cache.early_bytes(), 2 * bytes);
+        assert_eq!(cache.early_bytes(second(3)), 2 * bytes);
     }
     // Somebody has read it already: it does not come early.
     let again = leased(&cache, 2);
-    cache.insert_ahead(key(2), again);
-    assert_eq!(cache.early_bytes(), 2 * bytes);
+    cache.insert_ahead(key(2), again, second(4));
+    assert_eq!(cache.early_bytes(second(4)), 2 * bytes);
+    // The reader of the first does not come any more; the block stays.
+    assert_eq!(cache.early_bytes(second(6)), bytes);
+    assert!(cache.contains(key(1)));
+    assert!(get(&mut cache, 1).is_some());
+    assert_eq!(cache.early_bytes(second(6)), bytes);
     cache.forget(FILE);
-    assert_eq!(cache.early_bytes(), 0);
+    assert_eq!(cache.early_bytes(second(6)), 0);
 }

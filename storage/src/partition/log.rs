@@ -416,6 +416,20 @@ impl<D: Disk> Log<D> {
         held + fresh + self.open.charged_bytes
     }
 
+    /// Gives up what is in memory: the topic is gone. The log itself stays until the journal needs
+    /// no file on its account. Returns the memory.
+    pub(crate) fn release(&mut self) -> usize {
+        let released_bytes = self.charged_bytes();
+        self.held.clear();
+        self.fresh.clear();
+        self.fresh_bytes = 0;
+        self.open = OpenBlock::new(self.end.0, self.end.1);
+        self.chunk = Chunk::default();
+        self.needs.clear();
+        self.segments.close_all();
+        released_bytes
+    }
+
     /// Where batches are, the offset after each place, and its largest timestamp.
     pub(crate) fn places(&self) -> impl Iterator<Item = (Place, Offset, i64)> + '_ {
         let files = self.segments.slots.iter().enumerate();
@@ -469,5 +483,46 @@ impl Held {
             epoch: self.block.epoch,
             chain_after: self.block.chain_after,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{batch::stamp, disk::standard::StandardDisk, types::LeaderEpoch};
+
+    const FULL: usize = 1 << 20;
+
+    fn batch() -> Vec<u8> {
+        let mut batch = vec![0; 100];
+        batch[8..12].copy_from_slice(&88_i32.to_be_bytes());
+        batch[16] = 2;
+        batch
+    }
+
+    #[test]
+    fn a_deleted_topics_blocks_leave_memory_at_once() {
+        let mut log = Log::<StandardDisk>::from_row(&Row::default());
+        let file = FileId(0);
+        let mut taken_bytes = 0;
+        // A frozen block, one that is journaled, and one that waits for its frame.
+        for step in 0..3 {
+            let base = log.end.0;
+            let placed = |stored: &mut [u8]| stamp(stored, base, LeaderEpoch(0));
+            taken_bytes += log.push(Incoming::Lent(&batch()), FULL, placed).1;
+            if step < 2 {
+                let fresh = log.fresh.pop_front().expect("it was pushed");
+                log.absorb(fresh, file, FULL);
+            }
+            if step == 0 {
+                log.freeze();
+            }
+        }
+        assert!((log.held.len(), log.open.len(), log.fresh.len()) == (1, 100, 1));
+        let end = log.end;
+        assert_eq!(log.release(), taken_bytes);
+        assert!(log.held.is_empty() && log.open.is_empty() && log.fresh.is_empty());
+        assert!(log.needs.is_empty(), "no file of the journal is held");
+        assert_eq!((log.charged_bytes(), log.end), (0, end));
     }
 }

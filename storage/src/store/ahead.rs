@@ -93,7 +93,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
         }
         let held = match depth {
             Depth::Next => ahead.bytes,
-            Depth::Further => ahead.bytes + self.cache.borrow().early_bytes(),
+            Depth::Further => ahead.bytes + self.cache.borrow_mut().early_bytes(self.elapsed()),
         };
         let is_ending = self.rhythm.is_ending.get();
         if is_ending || held + len > limit || !self.reads.try_enter(len, self.is_writing(), depth) {
@@ -131,7 +131,8 @@ impl<D: Disk, C: Clock> Store<D, C> {
         if let Ok(buf) = read {
             let bytes = self.cache.borrow().lease(buf);
             if let Ok(block) = file.verify(entry, bytes) {
-                self.cache.borrow_mut().insert_ahead(key, block);
+                let now = self.elapsed();
+                self.cache.borrow_mut().insert_ahead(key, block, now);
                 is_good = true;
             }
         }

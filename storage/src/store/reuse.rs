@@ -202,11 +202,7 @@ impl<D: Disk, C: Clock> Store<D, C> {
         let mut released_bytes = 0;
         for partition in gone {
             partition.is_dropped.set(true);
-            let mut log = partition.log.borrow_mut();
-            released_bytes += log.charged_bytes();
-            log.needs.clear();
-            log.segments.close_all();
-            drop(log);
+            released_bytes += partition.log.borrow_mut().release();
             self.repin(partition);
             partition.progress.drop_topic();
         }
