@@ -41,6 +41,7 @@ def by_fio(folder: Path, size_kib: int, depth: int, seconds: float) -> float:
         "fio", "--name=probe", "--output-format=json", "--rw=write", "--direct=1", "--sync=dsync",
         "--ioengine=io_uring", f"--iodepth={depth}", f"--bs={size_kib}k", f"--size={FILE_MIB}m",
         f"--filename={folder / 'spate-bench-probe.data'}", "--time_based=1", "--refill_buffers=0",
+        "--fixedbufs=1",
         f"--runtime={int(seconds * 1000)}ms", f"--ramp_time={int(seconds * 200)}ms",
     ]  # fmt: skip
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=120)
