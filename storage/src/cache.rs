@@ -40,8 +40,8 @@ const USES_MAX: u8 = 3;
 const GHOSTS_PER_BLOCK: usize = 1;
 /// But at least so many, for a cache that is filling up.
 const GHOSTS_MIN: usize = 16;
-/// How long a block that came early is still expected to be read: who has not come by then has left, or
-/// reads so slowly that he needs none ahead.
+/// How long a block that came early is still expected to be read: who has not come by then has
+/// left, or reads so slowly that he needs none ahead.
 const EARLY_FOR: Duration = Duration::from_secs(5);
 
 /// What the cache did so far.
