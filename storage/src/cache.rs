@@ -61,8 +61,8 @@ struct Slot {
     /// The highest offset that somebody read it from.
     read_from: Offset,
     main: bool,
-    /// It came before its reader, who has not been here yet.
-    is_early: bool,
+    /// When it came, if that was before its reader, who has not been here yet.
+    early_since: Option<Duration>,
 }
 
 /// Blocks by file and position.
@@ -166,7 +166,7 @@ impl BlockCache {
             return None;
         };
         self.counters.hits += 1;
-        if std::mem::take(&mut slot.is_early) {
+        if slot.early_since.take().is_some() {
             self.early_bytes -= slot.block.len();
         }
         if from <= slot.read_from {
@@ -202,28 +202,33 @@ impl BlockCache {
         let before_all = Offset(block.base().0 - 1);
         self.add(key, before_all, block, main);
         if let Some(slot) = self.slots.get_mut(&key) {
-            slot.is_early = true;
+            slot.early_since = Some(now);
             self.early_bytes += slot.block.len();
             self.early.push_back((key, now));
         }
+        self.expect_no_more(now);
     }
 
     /// Bytes of blocks that came before their readers, who are still to come. One whose reader has
     /// not come for long is a block like others.
     pub fn early_bytes(&mut self, now: Duration) -> usize {
+        self.expect_no_more(now);
+        self.early_bytes
+    }
+
+    fn expect_no_more(&mut self, now: Duration) {
         while let Some((key, came)) = self.early.front() {
-            let slot = self.slots.get_mut(key).filter(|slot| slot.is_early);
-            match slot {
-                Some(_) if now < *came + EARLY_FOR => break,
-                Some(slot) => {
-                    slot.is_early = false;
-                    self.early_bytes -= slot.block.len();
+            // It may have been read since, or even have come anew.
+            let slot = self.slots.get_mut(key);
+            if let Some(slot) = slot.filter(|slot| slot.early_since == Some(*came)) {
+                if now < *came + EARLY_FOR {
+                    return;
                 }
-                None => {}
+                slot.early_since = None;
+                self.early_bytes -= slot.block.len();
             }
             self.early.pop_front();
         }
-        self.early_bytes
     }
 
     /// Adds a block that was just written: a tail, which its readers are about to ask for.
@@ -245,7 +250,7 @@ impl BlockCache {
                 uses: 0,
                 read_from,
                 main,
-                is_early: false,
+                early_since: None,
             },
         );
         if main {
@@ -334,7 +339,7 @@ impl BlockCache {
     fn remove(&mut self, key: CacheKey) {
         if let Some(slot) = self.slots.remove(&key) {
             self.cached_bytes -= slot.block.len();
-            if slot.is_early {
+            if slot.early_since.is_some() {
                 self.early_bytes -= slot.block.len();
             }
             if !slot.main {
