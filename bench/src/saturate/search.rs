@@ -1,6 +1,7 @@
 //! Which rate to try next: doubled until one fails, then between the highest that held and the
 //! lowest that failed, until those are near each other. One failure is not believed: a machine
-//! hiccups, and the search would never look above it again; the best of three decides.
+//! hiccups, and the search would never look above it again; the best of three decides. Hiccups
+//! last, too: what was found is the answer only if the rate above it fails at another time again.
 
 use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
@@ -19,6 +20,8 @@ pub struct Search {
     successes: u32,
     held: Option<u64>,
     failed: Option<u64>,
+    /// The rate that failed is being tried at another time.
+    is_confirming: bool,
 }
 
 impl Search {
@@ -34,6 +37,7 @@ impl Search {
             successes: 0,
             held: None,
             failed: None,
+            is_confirming: false,
         }
     }
 
@@ -52,13 +56,26 @@ impl Search {
         let majority = TRIES / 2 + 1;
         if self.failures == 0 || self.successes == majority {
             self.held = Some(self.rate);
+            // It failed before, in a bad moment: who knows what lies above it.
+            if std::mem::take(&mut self.is_confirming) {
+                self.failed = None;
+            }
         } else if self.failures == majority {
             self.failed = Some(self.rate);
         } else {
             return;
         }
         (self.failures, self.successes) = (0, 0);
-        self.rate = self.following();
+        self.rate = match self.following() {
+            0 if !self.is_confirming => self.confirmed(),
+            rate => rate,
+        };
+    }
+
+    /// Once there is an answer: the rate above it, which failed a while ago.
+    fn confirmed(&mut self) -> u64 {
+        self.is_confirming = self.held.is_some() && self.failed.is_some();
+        self.failed.filter(|_| self.is_confirming).unwrap_or(0)
     }
 
     /// The highest rate that held.
@@ -128,6 +145,17 @@ mod tests {
     fn the_highest_allowed_rate_ends_it() {
         let (found, steps) = search(300_000, |_, _| true);
         assert_eq!((found, steps), (Some(1_000_000), 3));
+    }
+
+    #[test]
+    fn a_bad_while_does_not_hide_what_lies_above() {
+        // Whatever is tried in those steps fails; before and after them 60,000 hold.
+        let (found, steps) = search(1_000, |rate, step| {
+            !(2..5).contains(&step) && rate <= 60_000
+        });
+        let found = found.expect("one holds");
+        assert!((57_000..=60_000).contains(&found), "{found}");
+        assert!(steps < 60, "{steps} steps");
     }
 
     #[test]

@@ -121,7 +121,7 @@ impl Chart {
         let y_ticks = apart(&self.y, Y_TICKS_PX / f64::from(size.1));
         let mut chart = ChartBuilder::on(&root)
             .margin_top(8)
-            .margin_right(if narrow { 14 } else { 24 })
+            .margin_right(if narrow { 30 } else { 40 })
             .margin_left(4)
             .x_label_area_size(46)
             .y_label_area_size(if narrow { 66 } else { 82 })
