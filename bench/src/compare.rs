@@ -227,6 +227,12 @@ pub fn compare(mut options: CompareOptions) -> Result<(), CompareError> {
     }
     let (rounds, failures) = (comparison.rounds, comparison.failures);
     publish(options, &cases, &rounds)?;
+    let lossy = table::failed(&rounds);
+    if !lossy.is_empty() {
+        let brokers: Vec<&str> = lossy.into_keys().collect();
+        let brokers = brokers.join(", ");
+        return Err(CompareError::Verification { brokers });
+    }
     match failures.len() {
         0 => Ok(()),
         count => Err(CompareError::Gaps {
@@ -303,6 +309,12 @@ pub enum CompareError {
         count: usize,
         /// Why.
         text: String,
+    },
+    /// Records that came out otherwise than they went in.
+    #[error("verification failed for {brokers}: see the table")]
+    Verification {
+        /// Whose.
+        brokers: String,
     },
     /// What connections were to be protected by.
     #[error(transparent)]

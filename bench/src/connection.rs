@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -153,18 +154,26 @@ fn detail(message: &Option<KafkaString>) -> String {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Endpoint {
     /// The name it was found by.
-    pub host: String,
-    /// Where that is.
-    pub address: SocketAddr,
+    host: String,
+    /// Where that may be: the first that answers is taken, as Kafka's clients do (KIP-602).
+    addresses: Vec<SocketAddr>,
 }
 
 impl Endpoint {
     /// A place without a name.
-    fn at(address: SocketAddr) -> Endpoint {
+    pub fn at(address: SocketAddr) -> Endpoint {
         Endpoint {
             host: address.ip().to_string(),
-            address,
+            addresses: vec![address],
         }
+    }
+
+    /// Finds out where a broker is that another one named.
+    pub fn of(host: &str, port: i32) -> Result<Endpoint, ClientError> {
+        Endpoint::resolve(&match host.contains(':') {
+            true => format!("[{host}]:{port}"),
+            false => format!("{host}:{port}"),
+        })
     }
 
     /// Finds out where HOST:PORT is.
@@ -173,13 +182,14 @@ impl Endpoint {
             given: given.to_owned(),
             source,
         };
-        let mut addresses = given.to_socket_addrs().map_err(failed)?;
-        let address = addresses.next();
-        let address = address.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
+        let addresses: Vec<SocketAddr> = given.to_socket_addrs().map_err(failed)?.collect();
+        if addresses.is_empty() {
+            return Err(failed(io::ErrorKind::NotFound.into()));
+        }
         let host = given.rsplit_once(':').map_or(given, |(host, _)| host);
         Ok(Endpoint {
             host: host.trim_matches(['[', ']']).to_owned(),
-            address,
+            addresses,
         })
     }
 }
@@ -188,18 +198,40 @@ impl Endpoint {
 #[derive(Clone, Debug)]
 pub struct Access {
     /// Those to begin with.
-    pub bootstrap: Vec<Endpoint>,
+    bootstrap: Vec<Endpoint>,
     /// What connections are protected by.
-    pub security: Security,
+    security: Security,
+    /// Those that the cluster named last: they may outlive those to begin with.
+    learned: Arc<Mutex<Vec<Endpoint>>>,
 }
 
 impl Access {
+    /// Reached through these at first.
+    pub fn new(bootstrap: Vec<Endpoint>, security: Security) -> Access {
+        Access {
+            bootstrap,
+            security,
+            learned: Arc::default(),
+        }
+    }
+
     /// One broker that wants no protection.
     pub fn plain(peer: SocketAddr) -> Access {
-        Access {
-            bootstrap: vec![Endpoint::at(peer)],
-            security: Security::default(),
-        }
+        Access::new(vec![Endpoint::at(peer)], Security::default())
+    }
+
+    /// Takes note of the brokers that the cluster has now.
+    pub fn learn(&self, brokers: Vec<Endpoint>) {
+        *self.learned.lock().unwrap_or_else(PoisonError::into_inner) = brokers;
+    }
+
+    /// All brokers that are known, those to begin with first.
+    fn known(&self) -> Vec<Endpoint> {
+        let mut known = self.bootstrap.clone();
+        let learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = learned.iter().filter(|one| !self.bootstrap.contains(one));
+        known.extend(news.cloned());
+        known
     }
 }
 
@@ -224,16 +256,27 @@ impl Connection {
             host: Some(endpoint.host.clone()),
             ..ConnectionSettings::default()
         };
-        let peer = endpoint.address;
-        let opened = handshake::open(peer, &settings).await;
-        let (stream, versions) = opened.map_err(|error| not_open(peer, &error))?;
-        Ok(Connection {
-            peer,
-            stream,
-            versions,
-            correlation_id: 0,
-            buffer: BytesMut::new(),
-        })
+        let mut failed = ClientError::NoBroker {
+            tried: endpoint.host.clone(),
+        };
+        for &peer in &endpoint.addresses {
+            match handshake::open(peer, &settings).await {
+                Ok((stream, versions)) => {
+                    return Ok(Connection {
+                        peer,
+                        stream,
+                        versions,
+                        correlation_id: 0,
+                        buffer: BytesMut::new(),
+                    });
+                }
+                Err(error) => failed = not_open(peer, &error),
+            }
+            if !failed.is_retriable() {
+                break;
+            }
+        }
+        Err(failed)
     }
 
     /// Connects to a broker that wants no protection.
@@ -244,8 +287,8 @@ impl Connection {
     /// A connection to the first of the known brokers that can be reached.
     pub async fn any(access: &Access) -> Result<Connection, ClientError> {
         let mut tried = Vec::new();
-        for endpoint in &access.bootstrap {
-            match Connection::open(endpoint, access).await {
+        for endpoint in access.known() {
+            match Connection::open(&endpoint, access).await {
                 Ok(connection) => return Ok(connection),
                 Err(error) if error.is_retriable() => tried.push(error.to_string()),
                 Err(error) => return Err(error),
@@ -393,5 +436,72 @@ impl Connection {
             peer: self.peer,
             source,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::path::PathBuf;
+    use std::sync::mpsc::channel;
+    use std::thread;
+
+    use spate_net::reactor::{Reactor, ReactorChoice, ReactorConfig};
+
+    use super::*;
+    use crate::floor::{self, FloorOptions};
+
+    #[test]
+    fn a_broker_that_the_cluster_named_takes_the_place_of_one_that_is_gone() {
+        let (tell, told) = channel();
+        thread::spawn(move || {
+            let options = FloorOptions {
+                listen: ([127, 0, 0, 1], 0).into(),
+                dir: PathBuf::new(),
+                discard: true,
+                reactor: ReactorChoice::Auto,
+            };
+            // It serves as long as the process lives.
+            floor::serve(&options, |address| {
+                tell.send(address).expect("the test waits")
+            })
+        });
+        let alive = told.recv().expect("it listens");
+        // Nobody listens where somebody did a moment ago.
+        let gone = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+        let access = Access::plain(gone.expect("there is a port"));
+        let mut reactor = Reactor::new(&ReactorConfig::default()).expect("the kernel has one");
+        let any = |reactor: &mut Reactor| {
+            let found = reactor.block_on(Connection::any(&access));
+            found.map(|connection| connection.peer)
+        };
+        let refused = any(&mut reactor);
+        assert!(
+            matches!(refused, Err(ClientError::NoBroker { .. })),
+            "{refused:?}"
+        );
+        access.learn(vec![Endpoint::at(alive)]);
+        assert_eq!(any(&mut reactor).ok(), Some(alive));
+        // Of one name's addresses the first that answers.
+        let both = Endpoint {
+            addresses: [&access.bootstrap[0], &Endpoint::at(alive)]
+                .iter()
+                .flat_map(|one| one.addresses.clone())
+                .collect(),
+            host: "both".to_owned(),
+        };
+        let opened = reactor.block_on(Connection::open(&both, &access));
+        assert_eq!(opened.ok().map(|connection| connection.peer), Some(alive));
+    }
+
+    #[test]
+    fn places_are_told_with_and_without_brackets() {
+        let of = Endpoint::of("::1", 9092).expect("it is an address");
+        assert_eq!(of.addresses, ["[::1]:9092".parse().expect("it is one")]);
+        assert_eq!(
+            of,
+            Endpoint::resolve("[::1]:9092").expect("it is an address")
+        );
+        assert!(Endpoint::of("127.0.0.1", -1).is_err());
     }
 }

@@ -10,6 +10,7 @@ use clap::Args;
 use serde::Serialize;
 
 pub use self::verdict::Verdict;
+use crate::live::Live;
 use crate::run::{Evidence, Outcome, RunError, Target, create_topic, delete_topic, run_keeping};
 use crate::scenario::{
     Compression, Keys, Rate, RecordBytes, Scenario, parse_duration, parse_key_value,
@@ -106,10 +107,10 @@ pub fn verify(options: &VerifyOptions) -> Result<Verified, VerifyError> {
     // It is there now, and outlives the run: everything is read once more.
     scenario.existing = true;
     let mut live = Evidence::default();
-    let outcome = run_keeping(&target, &scenario, None, Some(&mut live))?;
+    let outcome = run_keeping(&target, &scenario, Live::if_terminal(), Some(&mut live))?;
     let mut after = Evidence::default();
     let reading = options.reading(&scenario);
-    let read = run_keeping(&target, &reading, None, Some(&mut after))?;
+    let read = run_keeping(&target, &reading, Live::if_terminal(), Some(&mut after))?;
     let mut notes = notes_of(&outcome);
     notes.extend(notes_of(&read));
     let reads: Vec<&Read> = live.reads.iter().chain(&after.reads).collect();

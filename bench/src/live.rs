@@ -22,6 +22,7 @@ const REFRESHES_PER_WINDOW: usize = 4;
 /// What the driver's threads count for the line, all of them in one place.
 pub struct Live {
     answered: AtomicU64,
+    fetched: AtomicU64,
     failed: AtomicU64,
     latencies: [AtomicU64; BUCKETS],
 }
@@ -37,6 +38,7 @@ impl Live {
     fn new() -> Live {
         Live {
             answered: AtomicU64::new(0),
+            fetched: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             latencies: [const { AtomicU64::new(0) }; BUCKETS],
         }
@@ -48,6 +50,11 @@ impl Live {
         self.latencies[bucket(nanos)].fetch_add(records, Ordering::Relaxed);
     }
 
+    /// Counts records that came to a consumer.
+    pub fn fetched(&self, records: u64) {
+        self.fetched.fetch_add(records, Ordering::Relaxed);
+    }
+
     /// Counts records that were refused, or never answered.
     pub fn failed(&self, records: u64) {
         self.failed.fetch_add(records, Ordering::Relaxed);
@@ -57,6 +64,7 @@ impl Live {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Look {
             answered: load(&self.answered),
+            fetched: load(&self.fetched),
             latencies: self.latencies.iter().map(load).collect(),
         }
     }
@@ -81,6 +89,7 @@ fn upper_end(bucket: usize) -> u64 {
 #[derive(Clone, Default)]
 struct Look {
     answered: u64,
+    fetched: u64,
     latencies: Vec<u64>,
 }
 
@@ -163,20 +172,30 @@ fn message(looks: &[(Moment, Look)], failed: u64, phases: &Phases) -> String {
         return format!("warming up, {left} s left");
     }
     if left == 0 {
-        return "waiting for the last answers".to_owned();
+        return format!(
+            "waiting for the last answers  {} records read",
+            whole(latest.fetched)
+        );
     }
     let passed_s = now.nanos_since(*then) as f64 / 1e9;
-    let records = latest.answered.saturating_sub(earlier.answered) as f64;
-    let rate = if passed_s > 0.0 {
-        records / passed_s
-    } else {
-        0.0
+    let per_s = |count: fn(&Look) -> u64| {
+        let records = count(latest).saturating_sub(count(earlier)) as f64;
+        let rate = (records / passed_s).round();
+        whole(if rate.is_finite() { rate as u64 } else { 0 })
     };
-    let mut text = format!("{} records/s", whole(rate.round() as u64));
+    let (produces, reads) = (latest.answered > 0, latest.fetched > 0);
+    let mut text = String::new();
+    if produces || !reads {
+        text += &format!("{} records/s", per_s(|look| look.answered));
+    }
     for (name, quantile) in [("p50", 0.5), ("p99", 0.99)] {
         if let Some(nanos) = latest.quantile_since(earlier, quantile) {
             text += &format!("  {name} {}", time(nanos as f64));
         }
+    }
+    if reads {
+        let gap = if produces { "  " } else { "" };
+        text += &format!("{gap}{} read/s", per_s(|look| look.fetched));
     }
     text + &format!("  {} errors  {left} s left", whole(failed))
 }
@@ -211,7 +230,18 @@ mod tests {
             text,
             "100 records/s  p50 1.05 ms  p99 1.05 ms  3 errors  5 s left"
         );
+        live.fetched(70);
+        let looks = [looks[0].clone(), (second(6), live.look())];
+        let text = message(&looks, 0, &phases);
+        assert!(
+            text.ends_with("p99 1.05 ms  35 read/s  0 errors  4 s left"),
+            "{text}"
+        );
+        let late = [looks[0].clone(), (second(11), live.look())];
+        let text = message(&late, 0, &phases);
+        assert_eq!(text, "waiting for the last answers  70 records read");
         let cold = Phases::new(Moment(0), Duration::from_secs(6), Duration::from_secs(2));
-        assert_eq!(message(&looks, 0, &cold), "warming up, 3 s left");
+        let early = [(second(5), live.look())];
+        assert_eq!(message(&early, 0, &cold), "warming up, 3 s left");
     }
 }

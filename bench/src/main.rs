@@ -159,7 +159,11 @@ fn saturate_broker(options: &SaturateOptions) -> Result<(), Box<dyn Error>> {
     } else {
         print(&saturate::text(&found));
     }
-    Ok(())
+    match found.verdict() {
+        saturate::Verdict::Highest(..) => Ok(()),
+        saturate::Verdict::TooNoisy(..) => Err("too noisy for a verdict".into()),
+        saturate::Verdict::Nothing => Err("no rate held".into()),
+    }
 }
 
 fn probe_machine(options: &ProbeOptions) -> Result<(), Box<dyn Error>> {

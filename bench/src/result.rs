@@ -95,6 +95,19 @@ pub struct Second {
     pub fetched_bytes: u64,
 }
 
+impl Second {
+    /// The mean of so many runs whose sum this is.
+    pub fn divided_by(&self, runs: u64) -> Second {
+        Second {
+            second: self.second,
+            produced_records: self.produced_records / runs,
+            produced_bytes: self.produced_bytes / runs,
+            fetched_records: self.fetched_records / runs,
+            fetched_bytes: self.fetched_bytes / runs,
+        }
+    }
+}
+
 /// A latency, in total and second by second.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Stream {

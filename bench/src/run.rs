@@ -73,10 +73,8 @@ impl Target {
     /// How its brokers are reached.
     fn access(&self) -> Result<Access, ClientError> {
         let addresses = self.address.split(',').map(str::trim);
-        Ok(Access {
-            bootstrap: addresses.map(Endpoint::resolve).collect::<Result<_, _>>()?,
-            security: self.security.clone(),
-        })
+        let brokers = addresses.map(Endpoint::resolve).collect::<Result<_, _>>()?;
+        Ok(Access::new(brokers, self.security.clone()))
     }
 }
 

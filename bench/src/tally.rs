@@ -245,6 +245,8 @@ pub struct Consumed {
     pub verified: Vec<Read>,
     /// Fetches refused, and connections lost.
     pub errors: Errors,
+    /// What is shown while the run goes on.
+    pub live: Option<Arc<Live>>,
 }
 
 impl Consumed {
@@ -261,6 +263,7 @@ impl Consumed {
             commits: 0,
             verified: Vec::new(),
             errors: Errors::default(),
+            live: None,
         }
     }
 

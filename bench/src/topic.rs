@@ -1,7 +1,6 @@
 //! The topic of a run: created, waited for until every partition takes records, and deleted.
 
 use std::collections::BTreeMap;
-use std::net::ToSocketAddrs;
 use std::time::{Duration, Instant};
 
 use spate_net::kafka::KafkaString;
@@ -13,7 +12,9 @@ use spate_net::kafka::api::init_producer_id::InitProducerIdRequest;
 use spate_net::kafka::api::list_offsets::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
 };
-use spate_net::kafka::api::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
+use spate_net::kafka::api::metadata::{
+    MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
+};
 use spate_net::kafka::error::ErrorCode;
 use spate_net::reactor;
 
@@ -112,7 +113,7 @@ pub async fn await_ready(
 ) -> Result<Vec<Leader>, ClientError> {
     let deadline = Instant::now() + READY_WITHIN;
     loop {
-        if let Some(leaders) = leaders(connection, topic).await?
+        if let Some(leaders) = leaders(connection, access, topic).await?
             && all_serve(&leaders, access, topic).await?
         {
             return Ok(leaders);
@@ -132,6 +133,7 @@ pub async fn await_ready(
 
 async fn leaders(
     connection: &mut Connection,
+    access: &Access,
     topic: &str,
 ) -> Result<Option<Vec<Leader>>, ClientError> {
     let named = MetadataRequestTopic {
@@ -144,6 +146,9 @@ async fn leaders(
         ..MetadataRequest::default()
     };
     let answer = connection.call(&request).await?;
+    let brokers = answer.brokers.iter();
+    // One whose name means nothing here can be of no use here.
+    access.learn(brokers.filter_map(|broker| place(broker).ok()).collect());
     for topic in &answer.topics {
         let code = ErrorCode::from(topic.error_code);
         if code.is_retriable() {
@@ -157,13 +162,17 @@ async fn leaders(
 /// Who leads the topic's partitions now, from whichever broker answers.
 pub async fn find_leaders(access: &Access, topic: &str) -> Result<Vec<Leader>, ClientError> {
     let mut connection = Connection::any(access).await?;
-    let found = leaders(&mut connection, topic).await?;
+    let found = leaders(&mut connection, access, topic).await?;
     found.ok_or_else(|| ClientError::Refused {
         peer: connection.peer,
         what: format!("the leaders of topic {topic}"),
         code: ErrorCode::LeaderNotAvailable,
         message: None,
     })
+}
+
+fn place(broker: &MetadataResponseBroker) -> Result<Endpoint, ClientError> {
+    Endpoint::of(broker.host.as_str(), broker.port)
 }
 
 /// None as long as a partition has no leader that can be reached.
@@ -178,15 +187,7 @@ fn group_by_leader(metadata: &MetadataResponse) -> Option<Vec<Leader>> {
     for partition in partitions {
         let mut brokers = metadata.brokers.iter();
         let broker = brokers.find(|broker| broker.node_id == partition.leader_id)?;
-        let port = u16::try_from(broker.port).ok()?;
-        let address = (broker.host.as_str(), port)
-            .to_socket_addrs()
-            .ok()?
-            .next()?;
-        let endpoint = Endpoint {
-            host: broker.host.as_str().to_owned(),
-            address,
-        };
+        let endpoint = place(broker).ok()?;
         let mut known = leaders.iter_mut();
         match known.find(|leader| leader.endpoint == endpoint) {
             Some(leader) => leader.partitions.push(partition.partition_index),

@@ -36,6 +36,10 @@ pub enum Metric {
     MachinePerRecord,
     /// CPU time of the machine without the driver, for a GB.
     MachinePerGb,
+    /// The driver's CPU time for a record.
+    DriverPerRecord,
+    /// The driver's CPU time for a GB.
+    DriverPerGb,
 }
 
 /// What a case needs before its first round, for all of them.
@@ -80,6 +84,7 @@ const SMALL: &[Metric] = &[
     Metric::P99,
     Metric::CpuPerRecord,
     Metric::MachinePerRecord,
+    Metric::DriverPerRecord,
 ];
 const STEADY: &[Metric] = &[
     Metric::Records,
@@ -87,6 +92,7 @@ const STEADY: &[Metric] = &[
     Metric::P99,
     Metric::CpuPerRecord,
     Metric::MachinePerRecord,
+    Metric::DriverPerRecord,
     Metric::Memory,
     Metric::OpenFiles,
 ];
@@ -94,9 +100,15 @@ const VOLUME: &[Metric] = &[
     Metric::Bytes,
     Metric::CpuPerGb,
     Metric::MachinePerGb,
+    Metric::DriverPerGb,
     Metric::P99,
 ];
-const FETCH: &[Metric] = &[Metric::Bytes, Metric::CpuPerGb, Metric::MachinePerGb];
+const FETCH: &[Metric] = &[
+    Metric::Bytes,
+    Metric::CpuPerGb,
+    Metric::MachinePerGb,
+    Metric::DriverPerGb,
+];
 
 /// Connections of the open-loop cases: enough that none has a queue of its own at that rate.
 const STEADY_PRODUCERS: u32 = 16;
@@ -155,8 +167,10 @@ fn metrics_of(scenario: &Scenario) -> Vec<Metric> {
         (Metric::Backfilled, scenario.backfill > 0),
         (Metric::CpuPerRecord, fixed),
         (Metric::MachinePerRecord, fixed),
+        (Metric::DriverPerRecord, fixed),
         (Metric::CpuPerGb, !fixed),
         (Metric::MachinePerGb, !fixed),
+        (Metric::DriverPerGb, !fixed),
         (Metric::Memory, true),
     ];
     let told = told.into_iter().filter(|(_, is_told)| *is_told);

@@ -1,6 +1,7 @@
 //! The comparison's table: medians, how far the rounds lay apart, and the first broker's part of
 //! each other's number.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
 use super::case::{Case, Metric};
@@ -26,6 +27,13 @@ fn write(
     cases: &[Case],
     rounds: &[Round],
 ) -> fmt::Result {
+    for (broker, rounds) in failed(rounds) {
+        writeln!(
+            out,
+            "VERIFICATION FAILED in {rounds} of {broker}'s rounds: the records that came out are \
+             not those that went in"
+        )?;
+    }
     writeln!(
         out,
         "medians of {} interleaved rounds; +- is half the range; machine is all CPU but the \
@@ -230,6 +238,8 @@ impl Metric {
             Metric::OpenFiles => "open files",
             Metric::MachinePerRecord => "machine us/rec",
             Metric::MachinePerGb => "machine s/GB",
+            Metric::DriverPerRecord => "driver us/rec",
+            Metric::DriverPerGb => "driver s/GB",
         }
     }
 
@@ -262,6 +272,8 @@ impl Metric {
             Metric::OpenFiles => Some(outcome.broker_usage.as_ref()?.open_files as f64),
             Metric::MachinePerRecord => outcome.per_record_us(outcome.elsewhere_cpu_s),
             Metric::MachinePerGb => outcome.per_gb_s(outcome.elsewhere_cpu_s),
+            Metric::DriverPerRecord => outcome.per_record_us(outcome.driver_usage.cpu_s),
+            Metric::DriverPerGb => outcome.per_gb_s(outcome.driver_usage.cpu_s),
         }
     }
 
@@ -273,7 +285,9 @@ impl Metric {
             Metric::CpuPerRecord
             | Metric::CpuPerGb
             | Metric::MachinePerRecord
-            | Metric::MachinePerGb => three_digits(value),
+            | Metric::MachinePerGb
+            | Metric::DriverPerRecord
+            | Metric::DriverPerGb => three_digits(value),
         }
     }
 }
@@ -283,6 +297,21 @@ fn counted(summary: &Summary) -> Option<&Summary> {
     Some(summary).filter(|summary| summary.count > 0)
 }
 
+/// The brokers that lost or changed records, and in how many rounds.
+pub fn failed(rounds: &[Round]) -> BTreeMap<&str, usize> {
+    let mut failed = BTreeMap::new();
+    for round in rounds.iter().filter(|round| !kept_all(&round.outcome)) {
+        *failed.entry(round.broker.as_str()).or_default() += 1;
+    }
+    failed
+}
+
+/// Whether all records came out as they went in.
+fn kept_all(outcome: &Outcome) -> bool {
+    let consumed = outcome.consumed.as_ref();
+    consumed.is_none_or(|done| done.verification.is_clean())
+}
+
 /// Whether all records of a round were taken, and came out as they went in: a broker that spares
 /// itself some is not the faster one.
 fn is_sound(outcome: &Outcome) -> bool {
@@ -290,11 +319,7 @@ fn is_sound(outcome: &Outcome) -> bool {
         .produced
         .as_ref()
         .is_none_or(|done| done.refused == 0);
-    let kept_all = outcome
-        .consumed
-        .as_ref()
-        .is_none_or(|done| done.verification.is_clean());
-    took_all && kept_all
+    took_all && kept_all(outcome)
 }
 
 #[cfg(test)]
@@ -377,9 +402,12 @@ mod tests {
             round.outcome.consumed = Some(example::consumed(lost.clone()));
         }
         assert_eq!(said(&rounds), None);
+        assert_eq!(failed(&rounds), BTreeMap::from([("one", 3)]));
+        let options = options();
+        let whole = super::text(&options, &cases(&options)[..1], &rounds);
+        assert!(whole.starts_with("VERIFICATION FAILED in 3 of one's rounds"));
         let all: Vec<&Round> = rounds.iter().collect();
         let mut text = String::new();
-        let options = options();
         write_verdicts(&mut text, &options, &cases(&options)[0], &all).expect("it is a string");
         assert_eq!(
             text,

@@ -2,8 +2,6 @@
 //! joins, one of them deals the partitions out (as Kafka's range assignor does), and each commits
 //! how far it came.
 
-use std::net::ToSocketAddrs;
-
 use spate_net::kafka::KafkaString;
 use spate_net::kafka::api::Call;
 use spate_net::kafka::api::find_coordinator::FindCoordinatorRequest;
@@ -51,18 +49,8 @@ impl Member {
         let answer = any.call_at(version, &asked).await?;
         let what = format!("the coordinator of group {group}");
         any.check(answer.error_code, &what, answer.error_message)?;
-        let host = answer.host.as_str();
-        let given = format!("{host}:{}", answer.port);
-        let port = u16::try_from(answer.port).unwrap_or(0);
-        let found = (host, port).to_socket_addrs().map(|mut all| all.next());
-        let failed = |source| ClientError::Address {
-            given: given.clone(),
-            source,
-        };
-        let address = found.map_err(failed)?;
-        let address = address.ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))?;
-        let host = host.to_owned();
-        let connection = Connection::open(&Endpoint { host, address }, access).await?;
+        let coordinator = Endpoint::of(answer.host.as_str(), answer.port)?;
+        let connection = Connection::open(&coordinator, access).await?;
         Ok(Member {
             connection,
             group: text(group),

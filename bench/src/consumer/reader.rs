@@ -393,6 +393,9 @@ impl Reader<'_> {
                     .insert(found.index, opened.last_offset() + 1);
             }
         }
+        if let Some(live) = &tally.live {
+            live.fetched(records);
+        }
         if in_window && self.is_backfill {
             tally.backfilled.add(records, bytes);
         } else if in_window {

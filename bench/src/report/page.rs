@@ -126,12 +126,21 @@ fn runs(material: &Material) -> Result<String, ResultError> {
     html += &tables::percentiles(runs);
     html += &tables::usage(runs);
     html += &charts::percentiles(runs, floor)?.html();
-    for chart in [
+    html += &over_time(runs);
+    html += &heat_maps(runs)?;
+    Ok(html)
+}
+
+fn over_time(runs: &[RunResult]) -> String {
+    let charts = [
         charts::latency_over_time(runs),
         charts::throughput_over_time(runs),
-    ] {
-        html += &chart.as_ref().map(Chart::html).unwrap_or_default();
-    }
+    ];
+    charts.iter().flatten().map(Chart::html).collect()
+}
+
+fn heat_maps(runs: &[RunResult]) -> Result<String, ResultError> {
+    let mut html = String::new();
     for run in runs {
         if let Some(map) = charts::heat_map(run)? {
             html += &map.html();
@@ -139,6 +148,14 @@ fn runs(material: &Material) -> Result<String, ResultError> {
         }
     }
     Ok(html)
+}
+
+/// What is there for those who ask for it.
+fn details(summary: &str, inner: &str) -> String {
+    match inner {
+        "" => String::new(),
+        _ => format!("<details><summary>{summary}</summary>\n{inner}</details>\n"),
+    }
 }
 
 /// What the colours of a heat map mean.
@@ -178,6 +195,10 @@ fn comparison(compared: &Compared, material: &Material) -> Result<String, Result
                 .and_then(|probe| probe.reach.as_ref());
             html += &charts::percentiles(&merged, floor)?.html();
         }
+        let shown = over_time(&merged) + &heat_maps(&merged)?;
+        html += &details("Latency and throughput over time", &shown);
+        let of_brokers = merged.iter().map(tables::column).collect();
+        html += &details("Settings", &tables::settings_of(of_brokers));
         let warnings: Vec<String> = merged
             .iter()
             .flat_map(|run| {
@@ -209,10 +230,15 @@ fn by_broker<'a>(
     }
     let mut merged = Vec::new();
     for (label, rounds) in brokers {
-        merged.extend(merge(&rounds)?.map(|run| RunResult {
+        let count = rounds.len() as u64;
+        let Some(run) = merge(&rounds)? else { continue };
+        // They were one after the other: a second moved the mean of them, not the sum.
+        let per_second = run.per_second.iter().map(|second| second.divided_by(count));
+        merged.push(RunResult {
             label: label.to_owned(),
+            per_second: per_second.collect(),
             ..run
-        }));
+        });
     }
     Ok(merged)
 }
@@ -293,6 +319,7 @@ mod tests {
         assert_eq!(merged.len(), 2);
         let summary = &merged[0].streams["produce"].summary;
         assert_eq!((summary.count, summary.p99_ns), (100, 1_000));
+        assert_eq!(merged[0].per_second[0].produced_records, 50);
         assert!(
             merged[0].warnings().is_empty(),
             "{:?}",

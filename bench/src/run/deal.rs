@@ -147,10 +147,7 @@ mod tests {
     /// So many leaders, with partitions dealt in turn.
     fn leaders(count: usize, partitions: i32) -> Vec<Leader> {
         let leader = |number: usize| Leader {
-            endpoint: Endpoint {
-                host: "broker".to_owned(),
-                address: ([127, 0, 0, 1], 9_000 + number as u16).into(),
-            },
+            endpoint: Endpoint::at(([127, 0, 0, 1], 9_000 + number as u16).into()),
             partitions: (0..partitions).skip(number).step_by(count).collect(),
         };
         (0..count).map(leader).collect()

@@ -169,7 +169,9 @@ async fn run_all(
     let mut tally = Produced::new();
     tally.live = shared.live.clone();
     let produced = Rc::new(RefCell::new(tally));
-    let consumed = Rc::new(RefCell::new(Consumed::new()));
+    let mut tally = Consumed::new();
+    tally.live = shared.live.clone();
+    let consumed = Rc::new(RefCell::new(tally));
     let mut running = Vec::new();
     for producer in connections.producers {
         let (shared, tally) = (Arc::clone(shared), Rc::clone(&produced));
@@ -235,10 +237,7 @@ mod tests {
                 ..ReactorConfig::default()
             },
             clock: Clock::start(),
-            access: Access {
-                bootstrap: Vec::new(),
-                security: Default::default(),
-            },
+            access: Access::new(Vec::new(), Default::default()),
             keeps_evidence: false,
             groups: Vec::new(),
             progress: Progress::new(0),

@@ -8,8 +8,12 @@ use crate::saturate;
 
 /// The sentence.
 pub fn headline(material: &Material) -> String {
-    let failed = material.runs.iter().find(|run| has_failed(run));
-    if let Some(run) = failed {
+    let rounds = material.comparisons.iter().flat_map(|one| &one.rounds);
+    let mut all = material
+        .runs
+        .iter()
+        .chain(rounds.map(|round| &round.outcome));
+    if let Some(run) = all.find(|run| has_failed(run)) {
         return format!(
             "{}: the records that came out are not those that went in",
             run.label
@@ -104,6 +108,7 @@ fn of_comparison(compared: &Compared) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compare::RoundCompared;
     use crate::result::tests_of_results::result_of;
 
     fn of(runs: Vec<RunResult>) -> String {
@@ -144,6 +149,24 @@ mod tests {
         let mut run = result_of("spate", 0, &[(0, 1, 1)]);
         let text = serde_json::json!(["VERIFICATION FAILED: lost 3"]);
         run.outcome.insert("warnings".to_owned(), text);
-        assert!(of(vec![run]).contains("not those that went in"));
+        assert!(of(vec![run.clone()]).contains("not those that went in"));
+        let round = RoundCompared {
+            case: 1,
+            broker: "spate".to_owned(),
+            round: 0,
+            outcome: run,
+        };
+        let compared = Compared {
+            format: String::new(),
+            machine: Default::default(),
+            command: Vec::new(),
+            cases: Vec::new(),
+            rounds: vec![round],
+        };
+        let said = headline(&Material {
+            comparisons: vec![compared],
+            ..Material::default()
+        });
+        assert!(said.starts_with("spate: ") && said.contains("not those that went in"));
     }
 }

@@ -152,8 +152,7 @@ pub fn settings(material: &Material) -> String {
     let mut columns: Vec<(String, Value)> = Vec::new();
     let mut commands: BTreeSet<String> = BTreeSet::new();
     for run in &material.runs {
-        let scenario = run.value(&["scenario"]).cloned().unwrap_or(Value::Null);
-        columns.push((run.label.clone(), scenario));
+        columns.push(column(run));
         commands.insert(run.command.join(" "));
     }
     for found in &material.saturations {
@@ -161,27 +160,37 @@ pub fn settings(material: &Material) -> String {
         commands.insert(found.command.join(" "));
     }
     commands.extend(material.comparisons.iter().map(|one| one.command.join(" ")));
+    let mut html = "<h2>Settings</h2>\n".to_owned();
+    html += &settings_of(columns);
+    for command in commands {
+        html += &format!("<p class=\"note\"><code>{}</code></p>\n", escape(&command));
+    }
+    html
+}
+
+/// A run's name and all its settings.
+pub fn column(run: &RunResult) -> (String, Value) {
+    let scenario = run.value(&["scenario"]).cloned().unwrap_or(Value::Null);
+    (run.label.clone(), scenario)
+}
+
+/// A row for each setting, a column for each run.
+pub fn settings_of(columns: Vec<(String, Value)>) -> String {
     let keys: BTreeSet<&String> = columns
         .iter()
         .filter_map(|(_, settings)| settings.as_object())
         .flat_map(|settings| settings.keys())
         .collect();
-    let mut html = "<h2>Settings</h2>\n".to_owned();
-    if !columns.is_empty() {
-        html += "<div class=\"scroll\"><table class=\"settings\"><thead><tr><th>setting</th>";
-        for (label, _) in &columns {
-            html += &format!("<th>{}</th>", escape(label));
-        }
-        html += "</tr></thead><tbody>\n";
-        for key in keys {
-            html += &row(key, &columns);
-        }
-        html += "</tbody></table></div>\n";
+    if keys.is_empty() {
+        return String::new();
     }
-    for command in commands {
-        html += &format!("<p class=\"note\"><code>{}</code></p>\n", escape(&command));
-    }
-    html
+    let heads = columns.iter().map(|(label, _)| escape(label));
+    let heads: String = heads.map(|label| format!("<th>{label}</th>")).collect();
+    let rows: String = keys.iter().map(|key| row(key, &columns)).collect();
+    format!(
+        "<div class=\"scroll\"><table class=\"settings\"><thead><tr><th>setting</th>{heads}\
+         </tr></thead><tbody>\n{rows}</tbody></table></div>\n"
+    )
 }
 
 fn row(key: &str, columns: &[(String, Value)]) -> String {
