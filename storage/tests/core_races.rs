@@ -655,3 +655,28 @@ fn a_file_that_was_written_to_while_it_was_opened_is_opened_again() {
         told.check(&node);
     }
 }
+
+#[test]
+fn a_segment_whose_placing_failed_after_the_rename_is_placed_again() {
+    let node = Node::start(Simulation::new(653), &start(1));
+    let fault = Fault::once(Operation::SyncDir, "/data/topics", EIO);
+    node.sim.disk().inject(fault);
+    let mut told = Told::default();
+    for round in 0..600u32 {
+        let what = sent(6_000, round as u8);
+        let appended = node.append(tp(0), what);
+        // What failed is tried again a second later.
+        node.run_for(
+            match node.store(tp(0)).bounds(tp(0)).high_watermark.0 < i64::from(round) {
+                true => 5_000,
+                false => 20,
+            },
+        );
+        told.note(tp(0), appended.base_offset, &what);
+    }
+    node.run_for(5_000);
+    assert_eq!(node.store(tp(0)).bounds(tp(0)).high_watermark, Offset(600));
+    let seals = node.stores[0].counters().seals;
+    assert!(seals > 10, "{seals}");
+    told.check(&node);
+}

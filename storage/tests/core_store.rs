@@ -49,6 +49,34 @@ fn a_ring_of_journal_files_goes_round() {
 }
 
 #[test]
+fn a_first_file_that_fills_the_ring_is_followed_all_the_same() {
+    let node = Node::start(Simulation::new(84), &start(4));
+    let mut told = Told::default();
+    for n in 0..24 {
+        let what = sent(40_000, n as u8);
+        let appended = node.append_durably(tp(n), what);
+        told.note(tp(n), appended.base_offset, &what);
+    }
+    // One shard begins with what four had open.
+    let node = Node::start(node.crash(Crash::Kill), &start(1));
+    let config = start(1).config;
+    let journals = (node.sim.disk().files().into_iter())
+        .filter(|(path, _)| path.starts_with("/data/journal"))
+        .map(|(_, len)| len);
+    let bytes: u64 = journals.sum();
+    assert!(
+        bytes + config.journal_file_bytes > config.journal_bytes,
+        "{bytes}"
+    );
+    for round in 0..400u32 {
+        let what = sent(8_000, round as u8);
+        let appended = node.append_durably(tp(0), what);
+        told.note(tp(0), appended.base_offset, &what);
+    }
+    told.check(&node);
+}
+
+#[test]
 fn a_large_batch_stays_where_it_came_unless_others_hold_its_memory() {
     let node = Node::start(Simulation::new(8), &start(1));
     let store = node.store(tp(0));

@@ -83,14 +83,20 @@ impl<D: Disk> Keeper<D> {
         let cleared = pool::clear_leftovers(&self.disk, &pool).await?;
         tracing::debug!(files = cleared.len(), "cleared the pool");
         let trial = pool.join("trial");
-        let file = self
-            .disk
-            .open(&trial, OpenMode::Create { len: PAGE as u64 })
-            .await?;
+        match self.try_out(&trial).await {
+            // Reading and deleting need no new file: a full disk must not keep the node down.
+            Err(error) if is_no_space(&error) => Ok(()),
+            tried => tried,
+        }
+    }
+
+    async fn try_out(&self, trial: &Path) -> io::Result<()> {
+        let mode = OpenMode::Create { len: PAGE as u64 };
+        let file = self.disk.open(trial, mode).await?;
         let mut page = self.disk.buffer(PAGE);
         page.as_mut().fill(0);
         self.disk.write(&file, 0, page, Flush::No).await.0?;
-        self.disk.remove(&trial).await
+        self.disk.remove(trial).await
     }
 
     pub(super) fn data(&self) -> &Path {

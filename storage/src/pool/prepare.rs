@@ -149,11 +149,20 @@ pub async fn renew<D: Disk>(
 }
 
 /// Moves a prepared file to the place of its use and returns when a crash can no longer undo it.
+/// May be tried again after any failure: one that came as far as the rename is found by it.
 pub async fn place<D: Disk>(disk: &D, source: &Path, target: &Path) -> io::Result<()> {
     let source_dir = source.parent().unwrap_or(Path::new("."));
     let target_dir = target.parent().unwrap_or(Path::new("."));
     disk.create_dir(target_dir).await?;
-    disk.rename(source, target).await?;
+    match disk.rename(source, target).await {
+        // Renamed by an earlier try whose flush failed. Back first: a flush that failed may have
+        // given up what it should have written, and only a new rename is written for certain.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            disk.rename(target, source).await?;
+            disk.rename(source, target).await?;
+        }
+        other => other?,
+    }
     if sabotage::is(Sabotage::NameUnflushed) {
         return Ok(());
     }

@@ -90,7 +90,11 @@ impl<D: Disk, C: Clock> Store<D, C> {
         if !journal.ready.is_empty() || journal.asked > 0 {
             return;
         }
-        if journal.bytes() + self.next_file_bytes(&journal) <= self.config.journal_bytes {
+        // A start's first file may be so long that the limit leaves no room for another; while it
+        // is the only one, nothing that is emptied would ever free it.
+        let is_only_one = journal.files.len() == 1;
+        let bytes = journal.bytes() + self.next_file_bytes(&journal);
+        if is_only_one || bytes <= self.config.journal_bytes {
             drop(journal);
             return self.ask_journal();
         }
