@@ -17,6 +17,8 @@ mod node;
 mod records;
 mod shard;
 mod stats;
+#[cfg(test)]
+mod storm;
 
 fn main() -> std::process::ExitCode {
     command::run()

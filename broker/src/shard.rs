@@ -62,6 +62,7 @@ pub mod producer_ids;
 pub mod record_at;
 pub mod retain;
 pub mod route;
+pub mod sabotage;
 pub mod scatter;
 pub mod session;
 pub mod wait;

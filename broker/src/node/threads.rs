@@ -26,7 +26,7 @@ use tokio::sync::Notify;
 use crate::{
     config::Config,
     control::link::{self, ShardLink},
-    disk::{ReactorClock, ReactorDisk, ground},
+    disk::{self, ground},
     image::{Image, brokers::Listener},
     mesh,
     node::{ServeError, data::store_config},
@@ -244,13 +244,8 @@ fn live(
             Ok(listeners) => listeners,
             Err(error) => return drop(tell.send(Err(error))),
         };
-        let store = Store::open(
-            store,
-            ReactorDisk,
-            ReactorClock::new(),
-            state,
-            Box::new(sender),
-        );
+        let (disk, clock) = disk::of_this_shard();
+        let store = Store::open(store, disk, clock, state, Box::new(sender));
         let shard = Shard::new(parts, &wakers, store, receiver);
         drop(tell.send(Ok(())));
         Rc::clone(&shard).serve(listeners).await;

@@ -27,6 +27,7 @@ use crate::{
         logs::ShardStore,
         message::AppendItem,
         outcome::{AppendOutcome, Placed},
+        sabotage::{self, Sabotage},
     },
 };
 
@@ -64,16 +65,23 @@ impl AppendQueue {
             items: RefCell::new(items.into()),
             waker: RefCell::new(None),
         });
-        let queue_is_empty = self.stalled.borrow().is_empty();
+        let queue_is_empty =
+            self.stalled.borrow().is_empty() || sabotage::is(Sabotage::StalledOvertaken);
         if !queue_is_empty || matches!(run.advance(store, image), Progress::NoRoom) {
             self.stalls.set(self.stalls.get() + 1);
-            self.stalled.borrow_mut().push_back(Rc::clone(&run));
+            match sabotage::is(Sabotage::StalledTurnedRound) {
+                true => self.stalled.borrow_mut().push_front(Rc::clone(&run)),
+                false => self.stalled.borrow_mut().push_back(Rc::clone(&run)),
+            }
         }
         finish(run, wait_for_durable)
     }
 
     /// Goes on with what waits for room. Call when memory of open blocks came free.
     pub fn resume(&self, store: &Rc<ShardStore>, image: &Image) {
+        if sabotage::is(Sabotage::RoomForgotten) {
+            return;
+        }
         loop {
             let Some(head) = self.stalled.borrow().front().map(Rc::clone) else {
                 return;
@@ -125,6 +133,7 @@ async fn finish(run: Rc<Run>, wait_for_durable: bool) -> Vec<AppendOutcome> {
     })
     .await;
     let settled = run.settled.take();
+    let wait_for_durable = wait_for_durable && !sabotage::is(Sabotage::AnsweredBeforeDurable);
     let mut outcomes = Vec::with_capacity(settled.len());
     for result in settled {
         outcomes.push(match result {

@@ -24,19 +24,20 @@ use spate_storage::{
 use crate::{
     control::message::Refusal,
     coordinator::{Coordinator, GroupReply, GroupSettings},
-    disk::{ReactorClock, ReactorDisk},
+    disk::{ShardClock, ShardDisk},
     image::{Image, TopicImage},
     shard::{
         append::AppendQueue,
         message::{Answer, Ask, Lookup, ReadItem, RemoveItem, WatchKey},
         outcome::{Extent, Found, FoundOffset, Probed, ReadOutcome, Removed},
         record_at,
+        sabotage::{self, Sabotage},
         wait::Watches,
     },
 };
 
-/// The log storage of one shard over its ring.
-pub type ShardStore = Store<ReactorDisk, ReactorClock>;
+/// The log storage of one shard.
+pub type ShardStore = Store<ShardDisk, ShardClock>;
 
 /// Reads of one request that may be at the disk at once. Eight keep a device busy; more would let
 /// one wide fetch queue before everybody else's.
@@ -252,7 +253,10 @@ impl Logs {
     }
 
     fn advanced(&self, partition: TopicPartition) {
-        let keys = self.watches.fire(partition);
+        let mut keys = self.watches.fire(partition);
+        if sabotage::is(Sabotage::WatchLost) {
+            keys.truncate(1);
+        }
         if !keys.is_empty() {
             self.fired.borrow_mut().extend(keys);
             self.has_news.notify_one();

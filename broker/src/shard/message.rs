@@ -68,7 +68,7 @@ pub struct RemoveItem {
 }
 
 /// Names the waiting fetch of one connection; a connection has at most one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WatchKey {
     /// The connection's shard.
     pub asker: ShardId,

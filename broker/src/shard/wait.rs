@@ -5,7 +5,7 @@
 
 use std::{
     cell::RefCell,
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
 };
 
 use spate_storage::types::{TopicId, TopicPartition};
@@ -20,7 +20,8 @@ pub struct Watches {
 
 #[derive(Default)]
 struct Tables {
-    by_key: HashMap<WatchKey, Vec<TopicPartition>>,
+    /// In their order, so that what a deletion wakes is woken in the same order every time.
+    by_key: BTreeMap<WatchKey, Vec<TopicPartition>>,
     by_partition: HashMap<TopicPartition, Vec<WatchKey>>,
 }
 

@@ -64,6 +64,12 @@ impl SimulatedDisk {
         self.world.borrow_mut().space_bytes = bytes;
     }
 
+    /// Whether there is a limit of space.
+    #[must_use]
+    pub fn is_limited(&self) -> bool {
+        self.world.borrow().space_bytes < u64::MAX
+    }
+
     /// Forgets the faults that were asked for and lifts the limit of space.
     pub fn heal(&self) {
         let mut world = self.world.borrow_mut();

@@ -64,6 +64,7 @@ fn audit_partition(
             }
         }
     }
+    model.borrow_mut().given_up(tp);
     if seen.unreadable == 0 && !model.borrow().has_accepted_loss {
         model.borrow_mut().prune(tp, &found);
         check_epochs(node, &model.borrow_mut(), tp, bounds.high_watermark.0)?;

@@ -57,6 +57,12 @@ impl Batch {
         stored.len() == sent.len() && stored[8..12] == sent[8..12] && stored[16..] == sent[16..]
     }
 
+    /// The number that a stored batch says it has.
+    pub fn number_of(stored: &[u8]) -> Option<u64> {
+        let word = stored.get(17..21)?.try_into().ok()?;
+        Some(u64::from(u32::from_be_bytes(word)))
+    }
+
     /// How many offsets it takes.
     pub fn span(&self) -> i64 {
         i64::from(self.records)

@@ -1,8 +1,7 @@
 //! The proof that the storm finds bugs: each deliberate one is put in, and seeds are run until one
 //! of them complains. A bug that stays hidden means that the histories do not go where it is.
 
-use super::{history::history, judge};
-use spate_storage::sabotage::{Sabotage, choose};
+use super::{Sabotage, choose, driver::judge, history::history};
 use std::{env, panic, time::Instant};
 
 /// A bug that so many seeds do not show is not found.

@@ -234,6 +234,7 @@ impl Clients {
             batch,
             is_emptied: false,
             leader_epoch,
+            turn: None,
         };
         self.complain(self.model.borrow_mut().sent(tp, base_offset, entry));
         let is_acknowledged = Rc::new(Cell::new(false));

@@ -20,6 +20,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
     future::poll_fn,
+    io,
     path::{Path, PathBuf},
     rc::Rc,
     sync::Arc,
@@ -52,6 +53,7 @@ pub struct Machine {
     pub sim: Simulation,
     pub stores: Vec<Rc<SimStore>>,
     pub report: RecoveryReport,
+    has_housekeeper: Rc<Cell<bool>>,
 }
 
 /// Jobs of one shard on their way to the housekeeper.
@@ -168,6 +170,7 @@ impl Machine {
             sim,
             stores: Vec::new(),
             report: recovered.report,
+            has_housekeeper: Rc::new(Cell::new(true)),
         };
         let mut shards = Vec::new();
         for state in recovered.shards {
@@ -180,8 +183,17 @@ impl Machine {
             machine.stores.push(store);
         }
         let spawner = machine.sim.spawner();
-        machine.sim.spawn(keep_house(keeper, shards, spawner));
+        let is_there = Rc::clone(&machine.has_housekeeper);
+        let house = keep_house(keeper, shards, spawner);
+        machine
+            .sim
+            .spawn(async move { is_there.set(house.await.is_ok()) });
         Ok(machine)
+    }
+
+    /// Whether the housekeeper could begin: a broker whose could not comes to its end.
+    pub fn has_housekeeper(&self) -> bool {
+        self.has_housekeeper.get()
     }
 
     pub fn store(&self, tp: TopicPartition) -> &Rc<SimStore> {
@@ -203,11 +215,8 @@ async fn keep_house(
     keeper: Rc<Keeper<SimulatedDisk>>,
     shards: Vec<(Mailbox, Rc<SimStore>)>,
     spawner: Spawner,
-) {
-    // A housekeeper that cannot even begin is gone; the broker ends with it.
-    if keeper.start().await.is_err() {
-        return;
-    }
+) -> io::Result<()> {
+    keeper.start().await?;
     for (mail, store) in shards {
         let keeper = Rc::clone(&keeper);
         drop(spawner.spawn(async move {
@@ -220,4 +229,5 @@ async fn keep_house(
             }
         }));
     }
+    Ok(())
 }

@@ -4,6 +4,9 @@
 //! A batch goes through three states: *sent* (an append was answered with an offset, nothing was
 //! promised), *promised* (its commit came, or a reader saw it), and, for what lies below the log's
 //! start, *let go*. A sent batch may be gone after a crash, but only together with all behind it.
+//!
+//! Where appends are answered only when they are durable, as a shard of the broker answers them, a
+//! batch is *asked for* before that, and may be read before its answer tells where it is.
 
 use super::{
     batch::Batch,
@@ -23,12 +26,16 @@ pub struct Entry {
     /// Only its header is left, for its producer's sake.
     pub is_emptied: bool,
     pub leader_epoch: i32,
+    /// When it was asked for, if that was once: logs keep that order.
+    pub turn: Option<u64>,
 }
 
 /// One partition.
 #[derive(Default, Debug)]
 pub struct Log {
     entries: BTreeMap<i64, Entry>,
+    /// By number: asked for, and neither answered nor seen.
+    asked: BTreeMap<u64, Entry>,
     /// Everything below was promised.
     promised_end: i64,
     /// Where the next batch goes.
@@ -38,6 +45,8 @@ pub struct Log {
     start_asked: i64,
     /// What was let go at a start before this one; the model has forgotten it.
     forgotten_to: i64,
+    /// Where it ended at the last start: what lies before that and was still there is known.
+    found_to: i64,
 }
 
 /// Everything.
@@ -125,6 +134,78 @@ impl Model {
         Ok(())
     }
 
+    /// A batch was asked for: once, or once more.
+    pub fn asked(&mut self, tp: TopicPartition, mut entry: Entry) {
+        let log = self.logs.entry(tp).or_default();
+        let number = entry.batch.number;
+        let known = log.entries.values_mut();
+        let known = known.chain(log.asked.values_mut());
+        for other in known.filter(|other| other.batch.number == number) {
+            (other.turn, entry.turn) = (None, None);
+        }
+        log.asked.insert(number, entry);
+    }
+
+    /// It was refused. What is asked for more than once may yet be answered.
+    pub fn refused(&mut self, tp: TopicPartition, batch: &Batch) {
+        let asked = &mut self.log(tp).asked;
+        if asked
+            .get(&batch.number)
+            .is_some_and(|entry| entry.turn.is_some())
+        {
+            asked.remove(&batch.number);
+        }
+    }
+
+    /// An append that was asked for was answered, or its batch was seen.
+    pub fn placed(&mut self, tp: TopicPartition, base: Offset, number: u64) -> Verdict {
+        let log = self.logs.entry(tp).or_default();
+        let is_here = |entry: &Entry| entry.batch.number == number;
+        if let Some((at, entry)) = log.entries.iter().find(|(_, entry)| is_here(entry)) {
+            let batch = entry.batch;
+            return match *at == base.0 {
+                true => Ok(()),
+                false => Err(format!("{tp}: {batch:?} is at {at}, and also at {base}")),
+            };
+        }
+        let asked = log.asked.remove(&number);
+        let end = asked.map_or(base.0 + 1, |entry| Log::end_of(base.0, &entry.batch));
+        if end <= log.forgotten_to || is_compacted(tp.topic) && base.0 < log.found_to {
+            // A resend of what was let go, or of what a compaction has taken.
+            return Ok(());
+        }
+        let Some(entry) = asked else {
+            return Err(format!("{tp}: {number} at {base}, which nobody asked for"));
+        };
+        let batch = entry.batch;
+        let before = log.entries.range(..base.0).next_back();
+        let after = log.entries.range(base.0..).next();
+        let overlaps = before.is_some_and(|(at, other)| Log::end_of(*at, &other.batch) > base.0)
+            || after.is_some_and(|(at, _)| *at < end);
+        if overlaps {
+            let text = format!("{tp}: {batch:?} at {base} lies over {before:?} or {after:?}");
+            return Err(text);
+        }
+        let turns = |other: Option<(&i64, &Entry)>| other.and_then(|(_, other)| other.turn);
+        if let Some(mine) = entry.turn
+            && (turns(before) > Some(mine) || turns(after).is_some_and(|after| after < mine))
+        {
+            return Err(format!(
+                "{tp}: {entry:?} at {base} was overtaken: {before:?}, {after:?}"
+            ));
+        }
+        log.end = log.end.max(end);
+        log.entries.insert(base.0, entry);
+        Ok(())
+    }
+
+    /// A whole log was looked at: what was asked for and is not there will never come.
+    pub fn given_up(&mut self, tp: TopicPartition) {
+        let log = self.log(tp);
+        log.asked.clear();
+        log.found_to = log.end;
+    }
+
     /// A commit came, or a reader saw the batches below `end`.
     pub fn promised(&mut self, tp: TopicPartition, end: i64) -> Verdict {
         self.promises += 1;
@@ -169,10 +250,12 @@ impl Model {
             let promised = log.promised_end;
             return Err(format!("{tp}: ends at {end}, promised to {promised}: lost"));
         }
-        if end > log.end {
+        let spans = log.asked.values().map(|entry| entry.batch.span());
+        if end > log.end + spans.sum::<i64>() {
             let known = log.end;
             return Err(format!("{tp}: readable to {end}, but it ends at {known}"));
         }
+        log.end = log.end.max(end);
         log.start_told = log.start_told.max(start);
         self.promised(tp, end)
     }
@@ -203,21 +286,37 @@ impl Model {
         if found != bytes.len() {
             return Err(format!("{tp}: read from {from} ends in half a batch"));
         }
-        let next = expected.unwrap_or(from);
-        self.promised(tp, next)?;
-        Ok(next)
+        if let Some(next) = expected {
+            self.promised(tp, next)?;
+        }
+        Ok(expected.unwrap_or(from))
+    }
+
+    /// A batch that was asked for may be read before its answer has come.
+    fn see(&mut self, tp: TopicPartition, base: Offset, batch: &[u8]) -> Verdict {
+        let number = Batch::number_of(batch).unwrap_or(0);
+        let log = self.log(tp);
+        let is_news = !log.entries.contains_key(&base.0) && log.asked.contains_key(&number);
+        match is_news {
+            true => self.placed(tp, base, number),
+            false => Ok(()),
+        }
     }
 
     fn compare(&mut self, tp: TopicPartition, header: &BatchHeader, batch: &[u8]) -> Verdict {
         let base = header.base;
         let may_come_back = self.has_accepted_loss;
+        self.see(tp, base, batch)?;
         let log = self.log(tp);
         let Some(entry) = log.entries.get(&base.0) else {
             // The lost frames may have said that the log begins behind it.
             if may_come_back && base.0 < log.forgotten_to {
                 return Ok(());
             }
-            return Err(format!("{tp}: a batch at {base}, where none was put"));
+            let number = Batch::number_of(batch);
+            return Err(format!(
+                "{tp}: batch {number:?} at {base}, where none was put"
+            ));
         };
         let sent = entry.batch;
         let is_same = sent.is_stored_as(batch) && header.epoch.0 == entry.leader_epoch;
@@ -246,7 +345,7 @@ impl Model {
     }
 
     /// Whether all batches from `from` to `to` may be gone: each has a later one of its key that is
-    /// promised, and the topic is compacted.
+    /// promised, or may be durable with its answer still on its way, and the topic is compacted.
     fn is_superseded(&mut self, tp: TopicPartition, from: i64, to: i64) -> bool {
         if !is_compacted(tp.topic) || from > to {
             return false;
@@ -254,8 +353,9 @@ impl Model {
         let log = self.log(tp);
         log.entries.range(from..to).all(|(base, entry)| {
             let promised_end = log.promised_end.max(base + 1);
-            let mut later = log.entries.range(base + 1..promised_end);
-            later.any(|(_, other)| key_of(&other.batch) == key_of(&entry.batch))
+            let later = log.entries.range(base + 1..promised_end);
+            let mut later = later.map(|(_, other)| other).chain(log.asked.values());
+            later.any(|other| key_of(&other.batch) == key_of(&entry.batch))
         })
     }
 
